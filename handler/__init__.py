@@ -1,0 +1,1 @@
+"""What runs in Lambda: from an API Gateway event to DynamoDB and back."""

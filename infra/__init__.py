@@ -1,0 +1,1 @@
+"""What stands around the function: command line, local DynamoDB, build, seed data and example events."""
