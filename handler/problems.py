@@ -1,0 +1,21 @@
+"""Errors as RFC 9457 problem documents."""
+
+from typing import Any
+
+from handler.errors import DeadlineExceeded, InvocationError
+
+MEDIA_TYPE = "application/problem+json"
+
+
+def problem(error: InvocationError, request_id: str) -> dict[str, Any]:
+    """The problem document of a failed request: what may be told, and the id under which the log has the rest."""
+    document: dict[str, Any] = {
+        "type": error.type,
+        "title": error.title,
+        "status": error.status,
+        "detail": error.detail,
+        "requestId": request_id,
+    }
+    if isinstance(error, DeadlineExceeded):
+        document["spentIn"] = error.spent_in
+    return document
