@@ -12,7 +12,7 @@ from starlette.exceptions import HTTPException
 
 from handler.deadline import Deadline
 from handler.errors import BadRequest, InternalError, InvocationError, NotFound
-from handler.problems import MEDIA_TYPE, problem
+from handler.problems import MEDIA_TYPE, log_failure, problem
 from handler.service import PluginService, Target, check_input
 
 logger = logging.getLogger(__name__)
@@ -141,15 +141,3 @@ async def _on_unexpected(request: Request, error: Exception) -> Response:
     request_id = _request_id(request)
     logger.error("unexpected error", exc_info=error, extra={"request": request_id})
     return problem_response(InternalError("something went wrong that should not; the log says what"), request_id)
-
-
-def log_failure(error: InvocationError, request_id: str) -> None:
-    """Logs a failed request: with all causes where the fault is on this side, in one line where it is the client's."""
-    fault = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-    logger.log(
-        logging.ERROR if fault else logging.INFO,
-        "request failed: %s",
-        error.detail,
-        exc_info=error if fault else None,
-        extra={"request": request_id, "type": error.type, "status": error.status},
-    )

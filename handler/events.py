@@ -2,16 +2,13 @@
 
 import base64
 import json
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from handler.deadline import Deadline, LambdaContext
 from handler.errors import BadRequest, InvocationError, OutputTooLarge, UnsupportedEvent
-from handler.problems import MEDIA_TYPE, problem
+from handler.problems import MEDIA_TYPE, log_failure, problem
 from handler.service import PluginService
-
-logger = logging.getLogger(__name__)
 
 HttpHandler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -69,7 +66,7 @@ class EventHandler:
                 'function URL, nor {"plugin": ..., "function": ..., "input": ...}, nor {"warmup": true}'
             )
         except InvocationError as error:
-            _log(error)
+            log_failure(error, context.aws_request_id)
             return problem(error, context.aws_request_id)
 
     def _answer_http(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
@@ -164,17 +161,13 @@ def _too_large(size: int) -> OutputTooLarge:
 
 def _http_problem(error: InvocationError, context: LambdaContext) -> dict[str, Any]:
     """A problem document in the form that all HTTP event sources take."""
-    _log(error)
+    log_failure(error, context.aws_request_id)
     return {
         "statusCode": error.status,
         "headers": {"content-type": MEDIA_TYPE},
         "body": json.dumps(problem(error, context.aws_request_id)),
         "isBase64Encoded": False,
     }
-
-
-def _log(error: InvocationError) -> None:
-    logger.error("event failed: %s", error.detail, exc_info=error)
 
 
 def _describe(event: Any) -> str:

@@ -1,8 +1,12 @@
 """Errors as RFC 9457 problem documents."""
 
+import logging
+from http import HTTPStatus
 from typing import Any
 
 from handler.errors import DeadlineExceeded, InvocationError
+
+logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -19,3 +23,15 @@ def problem(error: InvocationError, request_id: str) -> dict[str, Any]:
     if isinstance(error, DeadlineExceeded):
         document["spentIn"] = error.spent_in
     return document
+
+
+def log_failure(error: InvocationError, request_id: str) -> None:
+    """Logs a failed request: with all its causes where the fault is on this side, in one line where it is the client's."""
+    fault = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    logger.log(
+        logging.ERROR if fault else logging.INFO,
+        "request failed: %s",
+        error.detail,
+        exc_info=error if fault else None,
+        extra={"request": request_id, "type": error.type, "status": error.status},
+    )
