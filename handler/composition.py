@@ -42,15 +42,15 @@ def create_service(settings: Settings) -> PluginService:
 def _create_store(settings: Settings) -> MemoryStore:
     if settings.memory is MemoryKind.MAP:
         return MapStore()
-    from handler.memory import dynamodb  # noqa: PLC0415 - boto3 takes a while, and the guest is compiling by now
+    from handler.memory import dynamodb  # boto3 takes a while, and the guest is compiling by now
 
     return dynamodb.DynamoDBStore(dynamodb.create_client(), settings.table, consistent=settings.consistent_reads)
 
 
 def create_app(settings: Settings, service: PluginService, run: "Run | None" = None) -> "ASGI":
     """The ASGI application; `run` says how blocking work is run, by default in place."""
-    from handler import api  # noqa: PLC0415
-    from handler.base_path import BasePath  # noqa: PLC0415
+    from handler import api
+    from handler.base_path import BasePath
 
     return BasePath(api.create_app(service, run or api.in_place), settings.base_path)
 
@@ -63,15 +63,16 @@ def create_handler(environ: Mapping[str, str]) -> "EventHandler":
     """
     settings = Settings.from_environ(environ)
     service = create_service(settings)
-    from mangum import Mangum  # noqa: PLC0415
-    from mangum.adapter import DEFAULT_TEXT_MIME_TYPES  # noqa: PLC0415
+    from mangum import Mangum
+    from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 
-    from handler.events import EventHandler  # noqa: PLC0415
+    from handler.events import EventHandler
 
-    asyncio.set_event_loop(asyncio.new_event_loop())  # Mangum runs requests on the loop of its thread
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)  # Mangum runs requests on the loop of its thread
     mangum = Mangum(
         create_app(settings, service),
         lifespan="off",  # Mangum would run start-up and shutdown at every invocation
         text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, "application/problem+json"],
     )
-    return EventHandler(service, mangum)
+    return EventHandler(service, mangum, loop)

@@ -2,11 +2,12 @@
 
 import base64
 import json
+from asyncio import AbstractEventLoop
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from handler.deadline import Deadline, LambdaContext
-from handler.errors import BadRequest, InvocationError, OutputTooLarge, UnsupportedEvent
+from handler.errors import BadRequest, ExtismLambdaError, InvocationError, OutputTooLarge, UnsupportedEvent
 from handler.problems import MEDIA_TYPE, log_failure, problem
 from handler.service import PluginService
 
@@ -24,7 +25,7 @@ PAYLOAD_BYTES = 6 * 1024 * 1024
 """Most bytes that Lambda carries in an answer to a synchronous invocation (Lambda quotas)."""
 
 
-class QueueEventRefused(Exception):
+class QueueEventRefused(ExtismLambdaError):
     """An event of a queue, a stream or a notification.
 
     To return anything would acknowledge its records and lose them, so the invocation fails.
@@ -37,11 +38,13 @@ class EventHandler:
     Args:
         service: What runs plugins.
         http: What answers HTTP events: Mangum.
+        loop: The event loop that `http` runs on; closed with the handler.
     """
 
-    def __init__(self, service: PluginService, http: HttpHandler) -> None:
+    def __init__(self, service: PluginService, http: HttpHandler, loop: AbstractEventLoop) -> None:
         self._service = service
         self._http = http
+        self._loop = loop
 
     def __call__(self, event: Any, context: LambdaContext) -> dict[str, Any]:
         """Answers one event.
@@ -68,6 +71,11 @@ class EventHandler:
         except InvocationError as error:
             log_failure(error, context.aws_request_id)
             return problem(error, context.aws_request_id)
+
+    def close(self) -> None:
+        """Frees the instances and the loop, where the process outlives the handler, as it does not in Lambda."""
+        self._service.close()
+        self._loop.close()
 
     def _answer_http(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         try:

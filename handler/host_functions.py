@@ -13,6 +13,7 @@ from extism.extism import CurrentPlugin, Function, Val, ValType, host_fn
 
 from handler.errors import GuestDeadlineExceeded, InternalError, InvocationError, PluginOutOfMemory
 from handler.invocation import current_invocation
+from handler.memory.keys import check_key_size
 
 NAMESPACES = ("extism:host/user", "env")
 MEMORY_GET = "hostMemoryGet"
@@ -30,7 +31,7 @@ def _memory_get(plugin: CurrentPlugin, inputs: list[Val], outputs: list[Val], *_
     try:
         if invocation.deadline.remaining() == 0.0:
             raise GuestDeadlineExceeded("the time was over when the plugin asked for a key")
-        value = invocation.memory.get(_bytes_at(plugin, inputs[0].value), invocation.deadline)
+        value = invocation.memory.get(_key_at(plugin, inputs[0].value), invocation.deadline)
         if value is not None:
             outputs[0].value = _give(plugin, value)
     except InvocationError as error:
@@ -40,10 +41,12 @@ def _memory_get(plugin: CurrentPlugin, inputs: list[Val], outputs: list[Val], *_
         invocation.failure.__cause__ = error
 
 
-def _bytes_at(plugin: CurrentPlugin, offset: int) -> bytes:
+def _key_at(plugin: CurrentPlugin, offset: int) -> bytes:
     """The bytes of the block at an offset; none where there is no block."""
     # Extism hands the guest's unsigned offset over as a signed number.
-    return bytes(plugin.memory(plugin.memory_at_offset(offset & UNSIGNED)))
+    block = plugin.memory_at_offset(offset & UNSIGNED)
+    check_key_size(len(block))  # before the copy: the length is the guest's word
+    return bytes(plugin.memory(block))
 
 
 def _give(plugin: CurrentPlugin, value: bytes) -> int:

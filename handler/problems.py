@@ -26,7 +26,7 @@ def problem(error: InvocationError, request_id: str) -> dict[str, Any]:
 
 
 def log_failure(error: InvocationError, request_id: str) -> None:
-    """Logs a failed request: with all its causes where the fault is on this side, in one line where it is the client's."""
+    """Logs a failed request: with all causes where the fault is on this side, in a line where it is the client's."""
     fault = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
     logger.log(
         logging.ERROR if fault else logging.INFO,

@@ -73,7 +73,10 @@ class PluginService:
             raise
         finally:
             logger.info(
-                "invocation",
+                "%s.%s: %s",
+                spec.name,
+                target.function,
+                outcome,
                 extra={
                     "plugin": spec.name,
                     "function": target.function,
