@@ -33,6 +33,8 @@ from handler.plugins import PluginSpec
 
 TRAPPED = 134
 EXTISM_FAILED = -1
+MESSAGE_CHARACTERS = 2000
+"""Most characters of a guest's error message that are passed on; the message can be as long as its memory."""
 CANCEL_AGAIN = 0.005
 """Seconds after which a cancel is sent again, since one that was too early is dropped."""
 SHORTER = 0.025
@@ -124,6 +126,8 @@ class Instance:
         self.sound = False
         try:
             output = self._plugin.call(function, data, self._output)
+        except UnicodeDecodeError as error:  # Extism's SDK decodes the guest's message
+            raise PluginReportedError("the plugin's message is not UTF-8") from error
         except Error as error:
             raise self._failure(error) from error
         else:
@@ -161,7 +165,7 @@ class Instance:
                 return PluginTrapped(f"plugin {name!r} crashed")
             case _:
                 self.sound = code != EXTISM_FAILED
-                return PluginReportedError(message)
+                return PluginReportedError(message[:MESSAGE_CHARACTERS])
 
 
 class _Plugin(Plugin):  # type: ignore[misc]
