@@ -6,16 +6,14 @@ compilation, which runs beside the imports of FastAPI and pydantic, waits for it
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
 
 from handler.errors import ConfigurationError
 from handler.memory.keys import KEY_BYTES
-
-T = TypeVar("T")
+from handler.toml_fields import Table, boolean, matching, text, texts, whole_number
 
 PLUGIN_NAME = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 FUNCTION_NAME = re.compile(r"[!-.0-~]{1,255}")  # printable ASCII without the slash: it has to fit a path segment
@@ -24,6 +22,7 @@ CONTENT_TYPE = re.compile(r"[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+( *;[ -~]*)?")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 DEFAULT_CONTENT_TYPE = "text/plain; charset=utf-8"
 MAXIMUM_TIMEOUT_MS = 900_000  # Lambda's own maximum, 15 minutes
+BATCH_KEYS = 100
 MAXIMUM_PAGES = 65_536  # the 4 GiB of a 32-bit memory
 MAXIMUM_BYTES = 1_000_000_000
 
@@ -73,6 +72,21 @@ class Grants:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Prefetch:
+    """Whether, and how much of, what a function read last time is fetched beside the start of its next call.
+
+    Attributes:
+        enabled: Whether at all.
+        keys: Most keys; 100 is BatchGetItem's own limit (Amazon DynamoDB API Reference).
+        bytes: Most bytes of keys and values, by their size last time.
+    """
+
+    enabled: bool = True
+    keys: int = BATCH_KEYS
+    bytes: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginSpec:
     """One plugin, as its plugin.toml describes it; the README's plugin.toml table says what each field means.
 
@@ -93,6 +107,7 @@ class PluginSpec:
     isolation: Isolation = Isolation.REUSE
     limits: Limits = field(default_factory=Limits)
     reads: Grants = field(default_factory=Grants)
+    prefetch: Prefetch = field(default_factory=Prefetch)
     config: Mapping[str, str] = field(default_factory=dict)
     allowed_hosts: tuple[str, ...] = ()
 
@@ -126,32 +141,34 @@ def load_spec(folder: Path) -> PluginSpec:
             "expected up to 64 lower-case letters, digits, - and _"
         )
     try:
-        table = _Table(str(path), tomllib.loads(path.read_text(encoding="utf-8")))
+        table = Table(str(path), tomllib.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ConfigurationError(f"{folder} has no plugin.toml") from None
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"{path} cannot be read: {error}") from error
 
-    wasm = table.take("wasm", _matching(FILE_NAME), "the name of a .wasm or .wat file beside plugin.toml")
-    sha256 = table.take("sha256", _matching(SHA256), "64 lower-case hex digits", None)
+    wasm = table.take("wasm", matching(FILE_NAME), "the name of a .wasm or .wat file beside plugin.toml")
+    sha256 = table.take("sha256", matching(SHA256), "64 lower-case hex digits", None)
     if sha256 is None and wasm.endswith(".wasm"):
         raise ConfigurationError(f"{path}: sha256 is missing: it is required for a .wasm file")
+    reads, prefetch = _memory(table.table("memory"))
     spec = PluginSpec(
         name=folder.name,
-        description=table.take("description", _text, "a text", ""),
+        description=table.take("description", text, "a text", ""),
         wasm=folder.absolute() / wasm,
         sha256=sha256,
         functions=table.take("functions", _functions, "a list of at least one function name, each once"),
         content_type=table.take(
             "content_type",
-            _matching(CONTENT_TYPE),
+            matching(CONTENT_TYPE),
             "a media type such as text/plain; charset=utf-8",
             DEFAULT_CONTENT_TYPE,
         ),
-        wasi=table.take("wasi", _boolean, "true or false", False),
+        wasi=table.take("wasi", boolean, "true or false", False),
         isolation=table.take("isolation", _isolation, '"reuse" or "fresh"', Isolation.REUSE),
         limits=_limits(table.table("limits")),
-        reads=_reads(table.table("memory")),
+        reads=reads,
+        prefetch=prefetch,
         config=_config(table.table("config")),
         allowed_hosts=_allowed_hosts(table.table("network")),
     )
@@ -161,120 +178,54 @@ def load_spec(folder: Path) -> PluginSpec:
     return spec
 
 
-class _Table:
-    """A TOML table from which fields are taken; what is left at the end is unknown."""
-
-    def __init__(self, where: str, values: dict[str, Any]) -> None:
-        self._where = where
-        self._values = dict(values)
-
-    def take(self, name: str, read: Callable[[Any], T], expected: str, default: Any = ...) -> T:
-        """Takes one field; `...` as its default means that it is required."""
-        if name not in self._values:
-            if default is ...:
-                raise ConfigurationError(f"{self._where}: {name} is missing: expected {expected}")
-            return default  # type: ignore[no-any-return]
-        value = self._values.pop(name)
-        try:
-            return read(value)
-        except ValueError:
-            raise ConfigurationError(f"{self._where}: {name} = {value!r} is not allowed: expected {expected}") from None
-
-    def table(self, name: str) -> "_Table":
-        """Takes a table; one that is not there is empty."""
-        values = self._values.pop(name, {})
-        if not isinstance(values, dict):
-            raise ConfigurationError(f"{self._where}: {name} = {values!r} is not allowed: expected a table")
-        return _Table(f"{self._where}: [{name}]", values)
-
-    def names(self) -> list[str]:
-        """The names of the fields that were not taken."""
-        return list(self._values)
-
-    def finish(self) -> None:
-        """Refuses what nobody took."""
-        for name, value in self._values.items():
-            raise ConfigurationError(f"{self._where}: {name} = {value!r} is an unknown field")
-
-
-def _limits(table: _Table) -> Limits:
+def _limits(table: Table) -> Limits:
     default = Limits()
     limits = Limits(
-        timeout_ms=table.take("timeout_ms", *_whole_number(1, MAXIMUM_TIMEOUT_MS), default.timeout_ms),
-        memory_pages=table.take("memory_pages", *_whole_number(1, MAXIMUM_PAGES), default.memory_pages),
-        input_bytes=table.take("input_bytes", *_whole_number(0, MAXIMUM_BYTES), default.input_bytes),
-        output_bytes=table.take("output_bytes", *_whole_number(0, MAXIMUM_BYTES), default.output_bytes),
+        timeout_ms=table.take("timeout_ms", *whole_number(1, MAXIMUM_TIMEOUT_MS), default.timeout_ms),
+        memory_pages=table.take("memory_pages", *whole_number(1, MAXIMUM_PAGES), default.memory_pages),
+        input_bytes=table.take("input_bytes", *whole_number(0, MAXIMUM_BYTES), default.input_bytes),
+        output_bytes=table.take("output_bytes", *whole_number(0, MAXIMUM_BYTES), default.output_bytes),
     )
     table.finish()
     return limits
 
 
-def _reads(table: _Table) -> Grants:
+def _memory(table: Table) -> tuple[Grants, Prefetch]:
+    default = Prefetch()
     patterns = table.take("read", _keys, f'a list of keys (1 to {KEY_BYTES} bytes) or prefixes that end in "*"', [])
+    prefetch = Prefetch(
+        enabled=table.take("prefetch", boolean, "true or false", default.enabled),
+        keys=table.take("prefetch_keys", *whole_number(1, BATCH_KEYS), default.keys),
+        bytes=table.take("prefetch_bytes", *whole_number(1, MAXIMUM_BYTES), default.bytes),
+    )
     table.finish()
-    return Grants.of(patterns)
+    return Grants.of(patterns), prefetch
 
 
-def _config(table: _Table) -> dict[str, str]:
+def _config(table: Table) -> dict[str, str]:
     # Extism drops the whole config, silently, when one value is not a string.
-    return {name: table.take(name, _text, "a text: a plugin's config holds nothing else") for name in table.names()}
+    return {name: table.take(name, text, "a text: a plugin's config holds nothing else") for name in table.names()}
 
 
-def _allowed_hosts(table: _Table) -> tuple[str, ...]:
-    hosts = table.take("allowed_hosts", _texts, "a list of host names", [])
+def _allowed_hosts(table: Table) -> tuple[str, ...]:
+    hosts = table.take("allowed_hosts", texts, "a list of host names", [])
     table.finish()
     return tuple(hosts)
 
 
-def _text(value: object) -> str:
-    if not isinstance(value, str):
-        raise ValueError(value)  # noqa: TRY004 - one kind of refusal, translated in one place
-    return value
-
-
-def _texts(value: object) -> list[str]:
-    if not isinstance(value, list):
-        raise ValueError(value)  # noqa: TRY004
-    return [_text(one) for one in value]
-
-
-def _boolean(value: object) -> bool:
-    if not isinstance(value, bool):
-        raise ValueError(value)  # noqa: TRY004
-    return value
-
-
 def _isolation(value: object) -> Isolation:
-    return Isolation(_text(value))
-
-
-def _matching(pattern: re.Pattern[str]) -> Callable[[object], str]:
-    def read(value: object) -> str:
-        if not pattern.fullmatch(_text(value)):
-            raise ValueError(value)
-        return _text(value)
-
-    return read
+    return Isolation(text(value))
 
 
 def _functions(value: object) -> tuple[str, ...]:
-    names = _texts(value)
+    names = texts(value)
     if not names or len(set(names)) < len(names) or not all(FUNCTION_NAME.fullmatch(name) for name in names):
         raise ValueError(value)
     return tuple(names)
 
 
 def _keys(value: object) -> list[str]:
-    keys = _texts(value)
+    keys = texts(value)
     if not all(1 <= len(key.encode()) <= KEY_BYTES for key in keys):
         raise ValueError(value)
     return keys
-
-
-def _whole_number(least: int, most: int) -> tuple[Callable[[object], int], str]:
-    def read(value: object) -> int:
-        if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-            raise ValueError(value)
-        return value
-
-    return read, f"a whole number from {least} to {most}"

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from handler.deadline import Deadline
-from handler.errors import FunctionNotExposed, InputTooLarge, InvocationError, UnknownPlugin
+from handler.errors import FunctionNotExposed, InputTooLarge, InternalError, InvocationError, UnknownPlugin
 from handler.invocation import Invocation
 from handler.memory.granted import GrantedMemory
+from handler.memory.learned import LearnedKeys
 from handler.memory.store import MemoryStore
 from handler.plugins import PluginSpec
 from handler.pool import PluginPool
@@ -38,6 +39,7 @@ class PluginService:
         self.default_plugin = default_plugin
         self._pools = pools
         self._store = store
+        self._learned: dict[tuple[str, str], LearnedKeys] = {}
 
     def find(self, plugin: str | None = None, function: str | None = None) -> Target:
         """The function that a name means; without names, the default plugin's default function.
@@ -63,14 +65,19 @@ class PluginService:
         """
         spec = target.plugin
         check_input(target, len(data))
-        invocation = Invocation(GrantedMemory(self._store, spec.reads), deadline)
+        learned = self._learned.setdefault((spec.name, target.function), LearnedKeys(spec.prefetch))
+        memory = GrantedMemory(self._store, spec.reads, learned.expected())
         start = time.perf_counter()
-        outcome = "ok"
+        outcome = InternalError.type
         try:
-            return self._pools[spec.name].call(target.function, data, invocation)
+            output = self._pools[spec.name].call(target.function, data, Invocation(memory, deadline))
         except InvocationError as error:
             outcome = error.type
             raise
+        else:
+            outcome = "ok"
+            learned.learn(memory.read, memory.fetched)
+            return output
         finally:
             logger.info(
                 "%s.%s: %s",
@@ -82,8 +89,9 @@ class PluginService:
                     "function": target.function,
                     "outcome": outcome,
                     "total_ms": round((time.perf_counter() - start) * 1000, 3),
-                    "store_ms": round(invocation.memory.seconds * 1000, 3),
-                    "reads": invocation.memory.reads,
+                    "store_ms": round(memory.seconds * 1000, 3),
+                    "reads": len(memory.read),
+                    "prefetch_hits": memory.hits,
                 },
             )
 

@@ -35,6 +35,13 @@ class Bounded:
         timeout = deadline.timeout()
         if timeout == 0.0 or not self._places.acquire(timeout=timeout):
             raise StoreDeadlineExceeded("the time was over before the memory could be asked")
+        return result_of(self._start(function), deadline)
+
+    def begin(self, function: Callable[[], T]) -> Future[T] | None:
+        """Begins a call whose result `result_of` waits for; None where all places are taken."""
+        return self._start(function) if self._places.acquire(blocking=False) else None
+
+    def _start(self, function: Callable[[], T]) -> Future[T]:
         outcome: Future[T] = Future()
 
         def run() -> None:
@@ -46,11 +53,19 @@ class Bounded:
                 self._places.release()
 
         Thread(target=run, name="memory-read", daemon=True).start()
-        error: BaseException | None
-        try:
-            error = outcome.exception(timeout=deadline.timeout())
-        except TimeoutError:
-            raise StoreDeadlineExceeded("the memory did not answer in time") from None
-        if error is not None:
-            raise error
-        return outcome.result()
+        return outcome
+
+
+def result_of(outcome: Future[T], deadline: Deadline) -> T:
+    """Waits for a call that was begun, and returns or raises what it does.
+
+    Raises:
+        StoreDeadlineExceeded: The deadline passed first.
+    """
+    try:
+        error = outcome.exception(timeout=deadline.timeout())
+    except TimeoutError:
+        raise StoreDeadlineExceeded("the memory did not answer in time") from None
+    if error is not None:
+        raise error
+    return outcome.result()

@@ -6,6 +6,9 @@ still there counts as missing.
 """
 
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -89,12 +92,20 @@ class DynamoDBStore:
         item = self._bounded.call(lambda: self._get_item(key), deadline)
         return None if item is None else _value(item)
 
+    def begin_many(self, keys: Sequence[str]) -> Future[Mapping[str, bytes | None]] | None:
+        """Begins a BatchGetItem of up to 100 different keys.
+
+        Left out of its result are keys that DynamoDB did not process, whose single reads botocore retries with
+        backoff, and items that cannot be read, which matter only to who asks for them.
+        """
+        return self._bounded.begin(lambda: self._batch_get_item(keys))
+
     def check(self, deadline: Deadline) -> None:
         """Reads one key, to learn whether reads work; raises as `get` does."""
         self._bounded.call(lambda: self._get_item(PROBE_KEY), deadline)
 
-    def _get_item(self, key: str) -> "dict[str, AttributeValueTypeDef] | None":
-        try:
+    def _get_item(self, key: str) -> "Mapping[str, AttributeValueTypeDef] | None":
+        with _errors_mapped():
             response = self._client.get_item(
                 TableName=self._table,
                 Key={KEY: {"S": key}},
@@ -102,18 +113,48 @@ class DynamoDBStore:
                 ProjectionExpression="#value, #expires_at",
                 ExpressionAttributeNames={"#value": VALUE, "#expires_at": EXPIRES_AT},
             )
-        except botocore.exceptions.ClientError as error:
-            if error.response.get("Error", {}).get("Code") in THROTTLES:
-                raise StoreThrottled("DynamoDB throttles the reads") from error
-            raise StoreFailed("DynamoDB refused the read or failed") from error
-        except botocore.exceptions.HTTPClientError as error:
-            raise StoreUnreachable("no answer from DynamoDB") from error
-        except botocore.exceptions.BotoCoreError as error:
-            raise StoreFailed("DynamoDB could not be asked") from error
         return response.get("Item")
 
+    def _batch_get_item(self, keys: "Sequence[str]") -> Mapping[str, bytes | None]:
+        with _errors_mapped():
+            response = self._client.batch_get_item(
+                RequestItems={
+                    self._table: {
+                        "Keys": [{KEY: {"S": key}} for key in keys],
+                        "ConsistentRead": self._consistent,
+                        "ProjectionExpression": "#key, #value, #expires_at",
+                        "ExpressionAttributeNames": {"#key": KEY, "#value": VALUE, "#expires_at": EXPIRES_AT},
+                    }
+                }
+            )
+        unprocessed = {key[KEY]["S"] for table in response["UnprocessedKeys"].values() for key in table["Keys"]}
+        values: dict[str, bytes | None] = {key: None for key in keys if key not in unprocessed}
+        for items in response["Responses"].values():
+            for item in items:
+                key = item[KEY]["S"]
+                try:
+                    values[key] = _value(item)
+                except StoreFailed:
+                    values.pop(key, None)
+        return values
 
-def _value(item: "dict[str, AttributeValueTypeDef]") -> bytes | None:
+
+@contextmanager
+def _errors_mapped() -> Iterator[None]:
+    """Turns botocore's errors into ours."""
+    try:
+        yield
+    except botocore.exceptions.ClientError as error:
+        if error.response.get("Error", {}).get("Code") in THROTTLES:
+            raise StoreThrottled("DynamoDB throttles the reads") from error
+        raise StoreFailed("DynamoDB refused the read or failed") from error
+    except botocore.exceptions.HTTPClientError as error:
+        raise StoreUnreachable("no answer from DynamoDB") from error
+    except botocore.exceptions.BotoCoreError as error:
+        raise StoreFailed("DynamoDB could not be asked") from error
+
+
+def _value(item: "Mapping[str, AttributeValueTypeDef]") -> bytes | None:
     match item.get(EXPIRES_AT):
         case None:
             pass

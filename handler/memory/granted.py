@@ -3,7 +3,8 @@
 import time
 
 from handler.deadline import Deadline
-from handler.errors import MemoryAccessDenied
+from handler.errors import MemoryAccessDenied, StoreFailed
+from handler.memory.bounded import result_of
 from handler.memory.keys import decode_key
 from handler.memory.store import MemoryStore
 from handler.plugins import Grants
@@ -14,16 +15,25 @@ class GrantedMemory:
 
     A key that is read again gives what it gave before, so that an invocation sees one consistent value.
 
+    Args:
+        store: Where the values are.
+        grants: The keys that may be read.
+        expected: Granted keys that are likely to be read: they are fetched together, from now on.
+
     Attributes:
-        reads: How many keys went to the store.
+        read: The values that were asked for, by key, in the order of their first reads.
+        fetched: The keys that were fetched together.
+        hits: How many of them were asked for.
         seconds: Time spent waiting for the store.
     """
 
-    def __init__(self, store: MemoryStore, grants: Grants) -> None:
+    def __init__(self, store: MemoryStore, grants: Grants, expected: tuple[str, ...] = ()) -> None:
         self._store = store
         self._grants = grants
-        self._seen: dict[str, bytes | None] = {}
-        self.reads = 0
+        self._batch = store.begin_many(expected) if expected else None
+        self.fetched = expected if self._batch is not None else ()
+        self.read: dict[str, bytes | None] = {}
+        self.hits = 0
         self.seconds = 0.0
 
     def get(self, raw_key: bytes, deadline: Deadline) -> bytes | None:
@@ -39,11 +49,22 @@ class GrantedMemory:
             raise MemoryAccessDenied("the plugin asked for a key that its plugin.toml does not grant") from KeyError(
                 key
             )
-        if key not in self._seen:
+        if key not in self.read:
             start = time.perf_counter()
             try:
-                self._seen[key] = self._store.get(key, deadline)
+                self.read[key] = self._fetch(key, deadline)
             finally:
-                self.reads += 1
                 self.seconds += time.perf_counter() - start
-        return self._seen[key]
+        return self.read[key]
+
+    def _fetch(self, key: str, deadline: Deadline) -> bytes | None:
+        """Waits for the batch if the key is in it, and reads it by itself if it is not or could not be had there."""
+        if self._batch is not None and key in self.fetched:
+            try:
+                values = result_of(self._batch, deadline)
+            except StoreFailed:  # refused as a batch: a single read will say so, or work
+                values = {}
+            if key in values:
+                self.hits += 1
+                return values[key]
+        return self._store.get(key, deadline)

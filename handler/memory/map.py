@@ -1,6 +1,7 @@
 """The article's Map: values held in the process."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 
 from handler.deadline import Deadline
 
@@ -17,6 +18,12 @@ class MapStore:
     def get(self, key: str, deadline: Deadline) -> bytes | None:  # noqa: ARG002 - it never waits
         """The value of a key, or None."""
         return self._values.get(key)
+
+    def begin_many(self, keys: Sequence[str]) -> Future[Mapping[str, bytes | None]]:
+        """The values of several keys, already there."""
+        outcome: Future[Mapping[str, bytes | None]] = Future()
+        outcome.set_result({key: self._values.get(key) for key in keys})
+        return outcome
 
     def check(self, deadline: Deadline) -> None:
         """Does nothing: a mapping is always there."""

@@ -1,5 +1,7 @@
 """The seam between host functions and what holds the values."""
 
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
 from typing import Protocol
 
 from handler.deadline import Deadline
@@ -15,6 +17,14 @@ class MemoryStore(Protocol):
             StoreFailed: The store refused, broke, or holds something that cannot be read.
             Unavailable: The store throttles or cannot be reached.
             StoreDeadlineExceeded: The deadline passed first.
+        """
+        ...
+
+    def begin_many(self, keys: Sequence[str]) -> Future[Mapping[str, bytes | None]] | None:
+        """Begins to read up to 100 different keys at once, and returns without waiting.
+
+        The result has the values as `get` gives them, and leaves out the keys that have to be read one by one all the
+        same. Its exceptions are those of `get`. None where nothing could be begun.
         """
         ...
 
