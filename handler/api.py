@@ -1,0 +1,143 @@
+"""The HTTP API: routes, and how errors become problem documents. It knows plugins by name and no more."""
+
+import logging
+import uuid
+from collections.abc import Awaitable, Callable
+from http import HTTPStatus
+from typing import Protocol, TypeVar
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from starlette.exceptions import HTTPException
+
+from handler.deadline import Deadline
+from handler.errors import BadRequest, InternalError, InvocationError, NotFound
+from handler.problems import MEDIA_TYPE, log_failure, problem
+from handler.service import PluginService, Target, check_input
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Run(Protocol):
+    """How blocking work is run: in place in Lambda, where nobody else waits for the loop; in a thread under `serve`."""
+
+    def __call__(self, work: Callable[[], T], /) -> Awaitable[T]:
+        """Runs it and gives what it gives."""
+        ...
+
+
+async def in_place(work: Callable[[], T], /) -> T:
+    """Runs blocking work right here: a Lambda environment serves one request at a time."""
+    return work()
+
+
+def create_app(service: PluginService, run: Run = in_place) -> FastAPI:
+    """The FastAPI application over a service."""
+    app = FastAPI(title="extism-lambda", description="Extism plugins over HTTP", docs_url=None, redoc_url=None)
+
+    async def call(request: Request, plugin: str | None = None, function: str | None = None) -> Response:
+        target = service.find(plugin, function)
+        data = await _body(request, target)
+        output = await run(lambda: service.run(target, data, _deadline(request)))
+        return Response(output, headers={"content-type": target.plugin.content_type})
+
+    @app.post("/", response_class=Response)
+    async def call_default(request: Request) -> Response:
+        """Runs the default function of the default plugin with the body as its input."""
+        return await call(request)
+
+    @app.post("/{plugin}", response_class=Response)
+    async def call_plugin(request: Request, plugin: str) -> Response:
+        """Runs the default function of a plugin with the body as its input."""
+        return await call(request, plugin)
+
+    @app.post("/{plugin}/{function}", response_class=Response)
+    async def call_function(request: Request, plugin: str, function: str) -> Response:
+        """Runs a function of a plugin with the body as its input."""
+        return await call(request, plugin, function)
+
+    @app.get("/plugins", response_class=JSONResponse)
+    async def list_plugins() -> Response:
+        """All plugins, with the functions that may be called."""
+        plugins = [
+            {
+                "name": spec.name,
+                "description": spec.description,
+                "functions": spec.functions,
+                "contentType": spec.content_type,
+                "default": spec.name == service.default_plugin,
+            }
+            for spec in service.catalog.values()
+        ]
+        return JSONResponse({"plugins": plugins})
+
+    @app.get("/healthz", response_class=JSONResponse)
+    async def healthz() -> Response:
+        """Whether the process answers; touches neither a plugin nor the memory."""
+        return JSONResponse({"status": "ok"})
+
+    @app.get("/readyz", response_class=JSONResponse)
+    async def readyz(request: Request) -> Response:
+        """Whether the default plugin can be called and the memory can be read."""
+        await run(lambda: service.check(_deadline(request)))
+        return JSONResponse({"status": "ready"})
+
+    app.add_exception_handler(InvocationError, _on_invocation_error)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_unexpected)
+    return app
+
+
+async def _body(request: Request, target: Target) -> bytes:
+    """The body, refused as soon as it is known to be over the plugin's limit."""
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal():
+        check_input(target, int(announced))
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        check_input(target, len(body))
+    return bytes(body)
+
+
+def _deadline(request: Request) -> Deadline:
+    """The end of the Lambda invocation that brought the request; none where there is no such thing."""
+    context = request.scope.get("aws.context")
+    return Deadline.never() if context is None else Deadline.of_lambda(context)
+
+
+def _request_id(request: Request) -> str:
+    context = request.scope.get("aws.context")
+    return str(uuid.uuid4() if context is None else context.aws_request_id)
+
+
+def problem_response(error: InvocationError, request_id: str) -> Response:
+    """A problem document as an HTTP response."""
+    headers = {} if error.retry_after is None else {"retry-after": str(error.retry_after)}
+    return JSONResponse(problem(error, request_id), error.status, headers, MEDIA_TYPE)
+
+
+async def _on_invocation_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, InvocationError)  # noqa: S101 - registered for nothing else
+    request_id = _request_id(request)
+    log_failure(error, request_id)
+    return problem_response(error, request_id)
+
+
+async def _on_http_exception(request: Request, error: Exception) -> Response:
+    """What the router refuses: an unknown path, a method that a path does not have."""
+    assert isinstance(error, HTTPException)  # noqa: S101
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return problem_response(NotFound(f"there is nothing at {request.url.path}"), _request_id(request))
+    document = problem(BadRequest(f"{request.method} {request.url.path}: {error.detail}"), _request_id(request))
+    document |= {"type": "method-not-allowed" if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else "bad-request"}
+    document |= {"title": HTTPStatus(error.status_code).phrase, "status": error.status_code}
+    return JSONResponse(document, error.status_code, error.headers, MEDIA_TYPE)
+
+
+async def _on_unexpected(request: Request, error: Exception) -> Response:
+    request_id = _request_id(request)
+    logger.error("unexpected error", exc_info=error, extra={"request": request_id})
+    return problem_response(InternalError("something went wrong that should not; the log says what"), request_id)

@@ -1,0 +1,78 @@
+"""Puts the parts together; every part gets what it needs handed in."""
+
+import asyncio
+import logging
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from handler.errors import ConfigurationError
+from handler.memory.map import MapStore
+from handler.memory.store import MemoryStore
+from handler.plugins import load_catalog
+from handler.pool import PluginPool
+from handler.service import PluginService
+from handler.settings import MemoryKind, Settings
+
+if TYPE_CHECKING:
+    from mangum.types import ASGI
+
+    from handler.api import Run
+    from handler.events import EventHandler
+
+
+def create_service(settings: Settings) -> PluginService:
+    """The plugins over their memory, the default one already being compiled.
+
+    Raises:
+        ConfigurationError: A plugin.toml is wrong, or the default plugin is not there.
+    """
+    logging.getLogger("handler").setLevel(settings.log_level)
+    logging.getLogger("mangum").setLevel(logging.WARNING)  # it logs a line per request, as the service does
+    catalog = load_catalog(settings.plugins)
+    if settings.default_plugin not in catalog:
+        raise ConfigurationError(
+            f"EXTISM_LAMBDA_DEFAULT_PLUGIN={settings.default_plugin!r} is not allowed: "
+            f"expected one of {', '.join(catalog)}"
+        )
+    pools = {name: PluginPool(spec, settings.concurrency) for name, spec in catalog.items()}
+    pools[settings.default_plugin].prepare()  # in a thread beside the imports to come, which are most of a cold start
+    return PluginService(pools, settings.default_plugin, _create_store(settings))
+
+
+def _create_store(settings: Settings) -> MemoryStore:
+    if settings.memory is MemoryKind.MAP:
+        return MapStore()
+    from handler.memory import dynamodb  # boto3 takes a while, and the guest is compiling by now
+
+    return dynamodb.DynamoDBStore(dynamodb.create_client(), settings.table, consistent=settings.consistent_reads)
+
+
+def create_app(settings: Settings, service: PluginService, run: "Run | None" = None) -> "ASGI":
+    """The ASGI application; `run` says how blocking work is run, by default in place."""
+    from handler import api
+    from handler.base_path import BasePath
+
+    return BasePath(api.create_app(service, run or api.in_place), settings.base_path)
+
+
+def create_handler(environ: Mapping[str, str]) -> "EventHandler":
+    """The Lambda handler.
+
+    Raises:
+        ConfigurationError: A setting or a plugin.toml is wrong.
+    """
+    settings = Settings.from_environ(environ)
+    service = create_service(settings)
+    from mangum import Mangum
+    from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
+
+    from handler.events import EventHandler
+
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)  # Mangum runs requests on the loop of its thread
+    mangum = Mangum(
+        create_app(settings, service),
+        lifespan="off",  # Mangum would run start-up and shutdown at every invocation
+        text_mime_types=[*DEFAULT_TEXT_MIME_TYPES, "application/problem+json"],
+    )
+    return EventHandler(service, mangum, loop)

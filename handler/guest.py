@@ -1,0 +1,220 @@
+"""One module in Extism: compiled, instantiated, called and interrupted. Nothing here is shared between threads.
+
+Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Extism's plugin.rs, sdk.rs and timer.rs):
+
+* All instances of one compiled module share an engine, and an interruption hits whatever runs in it.
+* Extism's timer is one thread per process that handles messages (start, stop, cancel) in order. It interrupts an engine
+  when it gets round to it, which can be after the call that was meant, so that the next call or instance dies of it.
+* A cancel that arrives before the call's start message is dropped.
+* A call's return code tells how it ended: 134 a trap (`timeout` is one), -1 Extism itself or an error set by a guest
+  that then trapped, anything else is what the guest returned.
+"""
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+from threading import Event, Lock, Thread
+from typing import Any
+
+from extism.extism import CompiledPlugin, Error, Plugin
+
+from handler.deadline import Deadline
+from handler.errors import (
+    GuestDeadlineExceeded,
+    OutputTooLarge,
+    PluginOutOfMemory,
+    PluginReportedError,
+    PluginTrapped,
+    PluginUnusable,
+)
+from handler.host_functions import HOST_FUNCTIONS
+from handler.plugins import PluginSpec
+
+TRAPPED = 134
+EXTISM_FAILED = -1
+MESSAGE_CHARACTERS = 2000
+"""Most characters of a guest's error message that are passed on; the message can be as long as its memory."""
+CANCEL_AGAIN = 0.005
+"""Seconds after which a cancel is sent again, since one that was too early is dropped."""
+SHORTER = 0.025
+"""Seconds by which a deadline must be nearer than the plugin's own timeout to be worth a thread that watches it."""
+
+SHIPPED_CACHE = Path(__file__).resolve().parent.parent / "compile-cache.toml"
+# Without it Extism makes a cache below HOME and fails where it cannot, as on Lambda. Empty means no cache.
+os.environ.setdefault("EXTISM_CACHE_CONFIG", str(SHIPPED_CACHE) if SHIPPED_CACHE.exists() else "")
+
+
+class Module:
+    """A compiled plugin with an engine of its own.
+
+    Raises:
+        PluginUnusable: The file cannot be read, has another hash, is no valid module, or needs an import that nobody
+            grants.
+    """
+
+    def __init__(self, spec: PluginSpec) -> None:
+        self.spec = spec
+        try:
+            self._compiled = CompiledPlugin(_manifest(spec), wasi=spec.wasi, functions=HOST_FUNCTIONS)
+        except Error as error:
+            raise PluginUnusable(f"plugin {spec.name!r} cannot be loaded; the log says why") from error
+
+    def instantiate(self) -> "Instance":
+        """A new instance, with a memory of its own."""
+        try:
+            return Instance(self._compiled, self.spec)
+        except Error as error:
+            raise PluginUnusable(f"plugin {self.spec.name!r} cannot be loaded; the log says why") from error
+
+
+def _manifest(spec: PluginSpec) -> dict[str, Any]:
+    """Extism's own description of what the guest may use."""
+    wasm = {"path": str(spec.wasm)}  # a path instantiates 0.4 ms faster than the bytes inline
+    if spec.sha256 is not None:
+        wasm["hash"] = spec.sha256
+    return {
+        "wasm": [wasm],
+        "memory": {"max_pages": spec.limits.memory_pages},
+        "config": dict(spec.config),
+        "allowed_hosts": list(spec.allowed_hosts),
+        "timeout_ms": spec.limits.timeout_ms,
+    }
+
+
+class Instance:
+    """One instance of a module: for one thread at a time.
+
+    Attributes:
+        id: Extism's id of the instance.
+        sound: Whether it may be called again. A guest that trapped, ran out of time or memory, or ended itself may not.
+    """
+
+    def __init__(self, compiled: CompiledPlugin, spec: PluginSpec) -> None:
+        self._plugin = _Plugin(compiled)
+        self._spec = spec
+        self.id = str(self._plugin.id)
+        self.sound = True
+
+    def check(self, functions: tuple[str, ...]) -> None:
+        """Makes sure that the module exports these functions, without calling one.
+
+        Raises:
+            PluginUnusable: It lacks one, or exports it with parameters, which Extism does not call.
+        """
+        for function in functions:
+            if not self._plugin.function_exists(function):
+                raise PluginUnusable(
+                    f"plugin {self._spec.name!r} does not export a function {function!r} without parameters"
+                )
+
+    def call(self, function: str, data: bytes, deadline: Deadline) -> bytes:
+        """Calls an exported function with its input and returns its output.
+
+        Raises:
+            PluginReportedError: The function set an error or returned something else than 0.
+            PluginTrapped: It trapped or ended itself.
+            PluginOutOfMemory: It wanted more memory than it may have.
+            OutputTooLarge: Its output is over the limit.
+            GuestDeadlineExceeded: The deadline, or the plugin's own timeout, passed first.
+            PluginUnusable: The module does not export the function, or not as one that Extism can call.
+        """
+        self.check((function,))
+        timeout = self._spec.limits.timeout_ms / 1000
+        watch = _Watch(self._plugin, deadline) if deadline.remaining() + SHORTER < timeout else None
+        start = time.monotonic()
+        self.sound = False
+        try:
+            output = self._plugin.call(function, data, self._output)
+        except UnicodeDecodeError as error:  # Extism's SDK decodes the guest's message
+            raise PluginReportedError("the plugin's message is not UTF-8") from error
+        except Error as error:
+            raise self._failure(error) from error
+        else:
+            self.sound = True
+        finally:
+            interrupted = watch is not None and watch.end()
+            if interrupted or time.monotonic() - start >= timeout:
+                _fence()  # or a late interruption would hit the next call
+        return bytes(output)
+
+    def close(self) -> None:
+        """Frees the instance; more than once is fine."""
+        self.sound = False
+        self._plugin.__exit__(None, None, None)
+
+    def _output(self, buffer: Any) -> bytes:
+        limit = self._spec.limits.output_bytes
+        if len(buffer) > limit:
+            raise OutputTooLarge(
+                f"the output has {len(buffer)} bytes; plugin {self._spec.name!r} may answer with {limit}"
+            )
+        return bytes(buffer)
+
+    def _failure(self, error: Error) -> Exception:
+        """What a failed call means; the instance stays sound only where the guest came to its end by itself."""
+        code, message, name = self._plugin.return_code, str(error), self._spec.name
+        match code, message:
+            case 134, "timeout":
+                return GuestDeadlineExceeded(f"plugin {name!r} did not end in time")
+            case -1, "oom":
+                return PluginOutOfMemory(f"plugin {name!r} wanted more memory than its memory_pages")
+            case _ if (
+                code == TRAPPED or "wasm backtrace" in message or message.startswith("Exited with i32 exit status")
+            ):
+                return PluginTrapped(f"plugin {name!r} crashed")
+            case _:
+                self.sound = code != EXTISM_FAILED
+                return PluginReportedError(message[:MESSAGE_CHARACTERS])
+
+
+class _Plugin(Plugin):  # type: ignore[misc]
+    """Extism's plugin, keeping the return code that it would drop."""
+
+    return_code = 0
+
+    def _check_error(self, rc: int) -> None:
+        self.return_code = rc
+        super()._check_error(rc)
+
+
+class _Watch:
+    """Interrupts a call at a deadline nearer than the timeout that is compiled into the plugin."""
+
+    def __init__(self, plugin: Plugin, deadline: Deadline) -> None:
+        self._cancel = plugin.cancel_handle().cancel
+        self._deadline = deadline
+        self._over = Event()
+        self._cancelled = False
+        self._thread = Thread(target=self._run, name="guest-deadline", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        wait = self._deadline.remaining()
+        while not self._over.wait(wait):
+            self._cancelled = True
+            self._cancel()
+            wait = CANCEL_AGAIN
+
+    def end(self) -> bool:
+        """Stops watching; returns whether the call was interrupted, or may yet be."""
+        self._over.set()
+        self._thread.join()
+        return self._cancelled
+
+
+_ENDLESS = b'(module (func (export "run") (loop (br 0))))'
+_fence_lock = Lock()
+_fence_module: list[CompiledPlugin] = []
+
+
+def _fence() -> None:
+    """Returns when Extism's timer has handled everything that was sent to it so far.
+
+    It handles its messages in order, so a guest that never ends, with a timeout of 1 ms, comes back behind all of them.
+    """
+    with _fence_lock:
+        if not _fence_module:
+            _fence_module.append(CompiledPlugin({"wasm": [{"data": _ENDLESS}], "timeout_ms": 1}, functions=[]))
+        with Plugin(_fence_module[0]) as plugin, suppress(Error):
+            plugin.call("run", b"")

@@ -1,0 +1,68 @@
+"""The host functions: the ABI between a guest and the memory.
+
+`hostMemoryGet(key: i64) -> i64` takes the offset of a UTF-8 key in Extism's memory and answers with the offset of the
+value's bytes, or 0 when there is no such key. It is there under `extism:host/user`, where today's PDKs look for it, and
+under `env`, where the article's TinyGo `//export` does.
+
+A failure never looks like a missing key. An exception in a host function would be swallowed by cffi and the guest would
+read an empty value, so the first failure is kept on the invocation, every further host call of that invocation is
+refused, the guest runs out within its deadline, and whoever made the call drops the output and raises the failure.
+"""
+
+from extism.extism import CurrentPlugin, Function, Val, ValType, host_fn
+
+from handler.errors import GuestDeadlineExceeded, InternalError, InvocationError, PluginOutOfMemory
+from handler.invocation import current_invocation
+from handler.memory.keys import check_key_size
+
+NAMESPACES = ("extism:host/user", "env")
+MEMORY_GET = "hostMemoryGet"
+
+UNSIGNED = 0xFFFF_FFFF_FFFF_FFFF
+BLOCK_HEADER = 16
+"""At least the bytes that Extism's kernel keeps before an allocation (12 in extism 1.41: status, size, used)."""
+
+
+def _memory_get(plugin: CurrentPlugin, inputs: list[Val], outputs: list[Val], *_user_data: object) -> None:
+    outputs[0].value = 0
+    invocation = current_invocation()
+    if invocation.failure is not None:
+        return
+    try:
+        if invocation.deadline.remaining() == 0.0:
+            raise GuestDeadlineExceeded("the time was over when the plugin asked for a key")
+        value = invocation.memory.get(_key_at(plugin, inputs[0].value), invocation.deadline)
+        if value is not None:
+            outputs[0].value = _give(plugin, value)
+    except InvocationError as error:
+        invocation.failure = error
+    except Exception as error:  # noqa: BLE001 - cffi would swallow it, and the guest would go on with an empty value
+        invocation.failure = InternalError("a host function failed")
+        invocation.failure.__cause__ = error
+
+
+def _key_at(plugin: CurrentPlugin, offset: int) -> bytes:
+    """The bytes of the block at an offset; none where there is no block."""
+    # Extism hands the guest's unsigned offset over as a signed number.
+    block = plugin.memory_at_offset(offset & UNSIGNED)
+    check_key_size(len(block))  # before the copy: the length is the guest's word
+    return bytes(plugin.memory(block))
+
+
+def _give(plugin: CurrentPlugin, value: bytes) -> int:
+    """Copies a value into Extism's memory and returns its offset, which is never 0."""
+    # An allocation of 0 bytes has the offset 0, which would say that there is no such key. An offset that lies inside a
+    # block of zeros, and so is no block itself, is what the kernel gives the length 0: `length` finds no block there,
+    # and `length_unsafe` reads the zeros before it as a header that is not in use.
+    block = plugin.alloc(len(value) or 2 * BLOCK_HEADER)
+    if block.offset == 0:
+        raise PluginOutOfMemory("a value of the memory does not fit into the plugin's memory_pages")
+    plugin.memory(block)[:] = value or bytes(2 * BLOCK_HEADER)
+    return int(block.offset) if value else int(block.offset) + BLOCK_HEADER
+
+
+# Declared once, here: each declaration stays in Extism's global registry for ever.
+HOST_FUNCTIONS: list[Function] = [
+    host_fn(name=MEMORY_GET, namespace=namespace, signature=([ValType.I64], [ValType.I64]))(_memory_get)
+    for namespace in NAMESPACES
+]

@@ -1,0 +1,45 @@
+"""One call of a guest, as the host functions see it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+
+from handler.deadline import Deadline
+from handler.errors import InvocationError
+from handler.memory.granted import GrantedMemory
+
+
+@dataclass(slots=True)
+class Invocation:
+    """What the host functions of one call work with.
+
+    Attributes:
+        memory: What `hostMemoryGet` reads.
+        deadline: When the call has to be over.
+        failure: The first failure of a host function in this call.
+    """
+
+    memory: GrantedMemory
+    deadline: Deadline
+    failure: InvocationError | None = None
+
+
+# Not Extism's host context: that is not there yet while the guest's `_initialize` runs, which may call host functions
+# too.
+_current: ContextVar[Invocation] = ContextVar("invocation")
+
+
+@contextmanager
+def serving(invocation: Invocation) -> Iterator[None]:
+    """Makes this the invocation that host functions, called in this thread, work for."""
+    token = _current.set(invocation)
+    try:
+        yield
+    finally:
+        _current.reset(token)
+
+
+def current_invocation() -> Invocation:
+    """The invocation that a host function was called in."""
+    return _current.get()

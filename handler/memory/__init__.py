@@ -1,0 +1,1 @@
+"""What answers `hostMemoryGet`: a small protocol, DynamoDB, and the article's Map."""

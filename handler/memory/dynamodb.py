@@ -1,0 +1,138 @@
+"""Values in DynamoDB.
+
+One item a key: partition key `key` (S), `value` (S or B), and optionally `expires_at` (N, epoch seconds), the table's
+TTL attribute. DynamoDB deletes an expired item some time later, typically within days, so that an expired item that is
+still there counts as missing.
+"""
+
+import time
+from typing import TYPE_CHECKING, Any
+
+import boto3
+import botocore.exceptions
+from botocore.config import Config
+
+from handler.deadline import Deadline
+from handler.errors import ConfigurationError, StoreFailed, StoreThrottled, StoreUnreachable
+from handler.memory.bounded import Bounded
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+KEY = "key"
+VALUE = "value"
+EXPIRES_AT = "expires_at"
+PROBE_KEY = "extism-lambda/readyz"
+"""What `check` asks for; the item need not exist."""
+
+CLIENT_CONFIG = Config(
+    # In seconds. A DynamoDB read takes milliseconds; two attempts and the 50 ms between them fit a plugin's default 2
+    # s.
+    connect_timeout=0.3,
+    read_timeout=0.5,
+    # "legacy" waits 50 ms before DynamoDB's second attempt, "standard" anything up to a second.
+    retries={"mode": "legacy", "total_max_attempts": 2},
+    max_pool_connections=32,
+)
+
+THROTTLES = frozenset(
+    {
+        "ProvisionedThroughputExceededException",
+        "RequestLimitExceeded",
+        "SlowDown",
+        "Throttling",
+        "ThrottlingException",
+        "TooManyRequestsException",
+    }
+)
+
+
+def create_client() -> "DynamoDBClient":
+    """A DynamoDB client with short timeouts and few attempts; region, credentials and endpoint are boto3's own.
+
+    Raises:
+        ConfigurationError: No client can be made, as where no region is set.
+    """
+    try:
+        return boto3.client("dynamodb", config=CLIENT_CONFIG)
+    except (botocore.exceptions.BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
+        raise ConfigurationError(
+            f"no DynamoDB client can be made: {error} (AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
+        ) from error
+
+
+class DynamoDBStore:
+    """Reads values from one table.
+
+    Args:
+        client: A boto3 DynamoDB client; its timeouts and attempts should fit a plugin's deadline.
+        table: The table's name or ARN.
+        consistent: Whether reads are strongly consistent.
+    """
+
+    def __init__(self, client: "DynamoDBClient", table: str, *, consistent: bool = False) -> None:
+        self._client = client
+        self._table = table
+        self._consistent = consistent
+        self._bounded = Bounded()
+
+    def get(self, key: str, deadline: Deadline) -> bytes | None:
+        """The value of a key; None when there is no such key or it has expired.
+
+        Raises:
+            StoreFailed: DynamoDB refused or broke, or the item cannot be read.
+            StoreThrottled: DynamoDB throttles.
+            StoreUnreachable: There was no answer.
+            StoreDeadlineExceeded: The deadline passed first.
+        """
+        item = self._bounded.call(lambda: self._get_item(key), deadline)
+        return None if item is None else _value(item)
+
+    def check(self, deadline: Deadline) -> None:
+        """Reads one key, to learn whether reads work; raises as `get` does."""
+        self._bounded.call(lambda: self._get_item(PROBE_KEY), deadline)
+
+    def _get_item(self, key: str) -> "dict[str, AttributeValueTypeDef] | None":
+        try:
+            response = self._client.get_item(
+                TableName=self._table,
+                Key={KEY: {"S": key}},
+                ConsistentRead=self._consistent,
+                ProjectionExpression="#value, #expires_at",
+                ExpressionAttributeNames={"#value": VALUE, "#expires_at": EXPIRES_AT},
+            )
+        except botocore.exceptions.ClientError as error:
+            if error.response.get("Error", {}).get("Code") in THROTTLES:
+                raise StoreThrottled("DynamoDB throttles the reads") from error
+            raise StoreFailed("DynamoDB refused the read or failed") from error
+        except botocore.exceptions.HTTPClientError as error:
+            raise StoreUnreachable("no answer from DynamoDB") from error
+        except botocore.exceptions.BotoCoreError as error:
+            raise StoreFailed("DynamoDB could not be asked") from error
+        return response.get("Item")
+
+
+def _value(item: "dict[str, AttributeValueTypeDef]") -> bytes | None:
+    match item.get(EXPIRES_AT):
+        case None:
+            pass
+        case {"N": str(seconds)}:
+            if float(seconds) <= time.time():
+                return None
+        case other:
+            raise StoreFailed("an item of the memory cannot be read") from _wrong(EXPIRES_AT, other, "N")
+    match item.get(VALUE):
+        case {"S": str(text)}:
+            return text.encode()
+        case {"B": bytes(raw)}:
+            return raw
+        case other:
+            raise StoreFailed("an item of the memory cannot be read") from _wrong(VALUE, other, "S or B")
+
+
+def _wrong(attribute: str, value: Any, expected: str) -> Exception:
+    """The cause, for the log: types only, since values are nobody's business there."""
+    return TypeError(
+        f"attribute {attribute!r} has the type {next(iter(value), None) if value else None}, expected {expected}"
+    )

@@ -1,0 +1,22 @@
+"""The article's Map: values held in the process."""
+
+from collections.abc import Mapping
+
+from handler.deadline import Deadline
+
+ARTICLE = {"hello": "👋 Hello World 🌍".encode(), "message": "I 💜 Extism 😍".encode()}
+"""The two entries of the article's host application."""
+
+
+class MapStore:
+    """A store over a mapping; by default the article's."""
+
+    def __init__(self, values: Mapping[str, bytes] = ARTICLE) -> None:
+        self._values = values
+
+    def get(self, key: str, deadline: Deadline) -> bytes | None:  # noqa: ARG002 - it never waits
+        """The value of a key, or None."""
+        return self._values.get(key)
+
+    def check(self, deadline: Deadline) -> None:
+        """Does nothing: a mapping is always there."""

@@ -1,0 +1,175 @@
+"""Instances of one plugin: compiled once, leased to one call at a time, discarded when they are no longer sound."""
+
+import logging
+import time
+from concurrent.futures import Future
+from contextlib import contextmanager
+from threading import Condition, Thread
+from typing import TYPE_CHECKING
+
+from handler.deadline import Deadline
+from handler.errors import (
+    DeadlineExceeded,
+    GuestDeadlineExceeded,
+    InvocationError,
+    NoFreeInstance,
+    StoreDeadlineExceeded,
+)
+from handler.invocation import Invocation, serving
+from handler.plugins import Isolation, PluginSpec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from handler.guest import Instance, Module
+
+logger = logging.getLogger(__name__)
+
+
+class PluginPool:
+    """The slots of one plugin; each has an engine of its own, so that an interruption in one leaves the others alone.
+
+    Nothing is compiled before `prepare` or the first call; compilation runs in a thread and releases the GIL. Safe to
+    use from several threads at once.
+
+    Args:
+        spec: The plugin.
+        slots: How many calls may run at the same time; the ones after the first are compiled when they are first
+            needed.
+    """
+
+    def __init__(self, spec: PluginSpec, slots: int = 1) -> None:
+        self.spec = spec
+        self._limit = slots
+        self._free: list[_Slot] = []
+        self._slots = 0
+        self._returned = Condition()
+
+    def prepare(self) -> None:
+        """Begins to compile the first slot, and returns at once."""
+        with self._returned:
+            if self._slots == 0:
+                self._free.append(self._new_slot())
+
+    def check(self, functions: tuple[str, ...], deadline: Deadline) -> None:
+        """Makes sure that there is an instance which exports these functions, without calling one.
+
+        Raises:
+            PluginUnusable: The plugin does not load or lacks an export.
+            NoFreeInstance: All slots were busy until the deadline.
+            GuestDeadlineExceeded: Compilation did not end in time.
+        """
+        with self._lease(deadline) as slot:
+            slot.instance(deadline).check(functions)
+
+    def call(self, function: str, data: bytes, invocation: Invocation) -> bytes:
+        """Calls a function on a sound instance and returns its output.
+
+        Raises:
+            InvocationError: The first failure of a host function, or else how the guest failed.
+        """
+        with self._lease(invocation.deadline) as slot:
+            return slot.call(function, data, invocation)
+
+    def close(self) -> None:
+        """Frees all instances that are not in use."""
+        with self._returned:
+            for slot in self._free:
+                slot.close()
+
+    def _new_slot(self) -> "_Slot":
+        self._slots += 1
+        return _Slot(self.spec)
+
+    @contextmanager
+    def _lease(self, deadline: Deadline) -> "Iterator[_Slot]":
+        """Takes a slot for exclusive use and gives it back."""
+        wait = min(deadline.remaining(), self.spec.limits.timeout_ms / 1000)
+        with self._returned:
+            if not self._free and self._slots < self._limit:
+                slot = self._new_slot()
+            elif self._returned.wait_for(lambda: self._free, wait):
+                slot = self._free.pop()
+            else:
+                raise NoFreeInstance(f"all {self._limit} instances of plugin {self.spec.name!r} are busy")
+        try:
+            yield slot
+        finally:
+            with self._returned:
+                if slot.usable:
+                    self._free.append(slot)
+                else:
+                    self._slots -= 1
+                self._returned.notify()
+
+
+class _Slot:
+    """A compiled module and at most one instance of it."""
+
+    def __init__(self, spec: PluginSpec) -> None:
+        self._spec = spec
+        self._module: Future[Module] = Future()
+        self._instance: Instance | None = None
+        Thread(target=self._compile, name=f"compile-{spec.name}", daemon=True).start()
+
+    @property
+    def usable(self) -> bool:
+        """Whether the module is compiled, or may yet be."""
+        return not self._module.done() or self._module.exception() is None
+
+    def call(self, function: str, data: bytes, invocation: Invocation) -> bytes:
+        """Calls a function; an instance that is not sound afterwards is discarded."""
+        instance = self.instance(invocation.deadline)
+        # The plugin's own time starts here: waiting for a slot and for the compiler is not the guest's doing.
+        started, deadline = time.monotonic(), Deadline.after(self._spec.limits.timeout_ms / 1000)
+        invocation.deadline = invocation.deadline.earliest(deadline)
+        failure: InvocationError | None = None
+        try:
+            with serving(invocation):
+                output = instance.call(function, data, invocation.deadline)
+        except InvocationError as error:
+            failure = error
+        finally:
+            if invocation.failure is not None or not instance.sound or self._spec.isolation is Isolation.FRESH:
+                self.close()
+        failure = invocation.failure or failure
+        if isinstance(failure, DeadlineExceeded):
+            raise _overdue(self._spec.name, invocation.memory.seconds, time.monotonic() - started) from failure
+        if failure is not None:
+            raise failure
+        return output
+
+    def instance(self, deadline: Deadline) -> "Instance":
+        """The slot's instance; a new one where there is none."""
+        if self._instance is None:
+            try:
+                module = self._module.result(deadline.timeout())
+            except TimeoutError:
+                raise GuestDeadlineExceeded(f"plugin {self._spec.name!r} was not loaded in time") from None
+            self._instance = module.instantiate()
+        return self._instance
+
+    def close(self) -> None:
+        """Frees the instance; the module stays."""
+        if self._instance is not None:
+            self._instance.close()
+            self._instance = None
+
+    def _compile(self) -> None:
+        start = time.perf_counter()
+        try:
+            from handler.guest import Module  # noqa: PLC0415 - loading libextism takes its time too
+
+            self._module.set_result(Module(self._spec))
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the module gets it
+            self._module.set_exception(error)
+        else:
+            milliseconds = round((time.perf_counter() - start) * 1000, 1)
+            logger.debug("plugin compiled", extra={"plugin": self._spec.name, "compile_ms": milliseconds})
+
+
+def _overdue(plugin: str, store_seconds: float, seconds: float) -> DeadlineExceeded:
+    """Says which of the two, guest or store, spent the greater part of a call's time."""
+    if store_seconds > seconds / 2:
+        return StoreDeadlineExceeded(f"plugin {plugin!r} did not end in time: it was waiting for the memory")
+    return GuestDeadlineExceeded(f"plugin {plugin!r} did not end in time")

@@ -1,0 +1,126 @@
+"""The settings, read once from environment variables."""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+from typing import Self, TypeVar
+
+from handler.errors import ConfigurationError
+
+T = TypeVar("T")
+
+BESIDE_THE_CODE = Path(__file__).resolve().parent.parent
+MAXIMUM_CONCURRENCY = 64
+LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-zA-Z0-9_.:/-]{1,1020}")
+
+
+class MemoryKind(StrEnum):
+    """What answers `hostMemoryGet`."""
+
+    DYNAMODB = "dynamodb"
+    MAP = "map"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings; `from_environ` says which variable gives which, and the README has the table.
+
+    Attributes:
+        plugins: The folder of plugins, one folder each.
+        default_plugin: The plugin that `POST /` runs.
+        memory: What answers `hostMemoryGet`.
+        table: The DynamoDB table's name or ARN; empty only where the memory is the map.
+        consistent_reads: Whether reads are strongly consistent, at twice the read units.
+        concurrency: How many calls of one plugin may run at the same time in one process.
+        base_path: What precedes the routes in a request's path, as a custom domain's API mapping does.
+        log_level: The level of the project's loggers.
+    """
+
+    plugins: Path
+    default_plugin: str
+    memory: MemoryKind
+    table: str
+    consistent_reads: bool
+    concurrency: int
+    base_path: str
+    log_level: str
+
+    @classmethod
+    def from_environ(cls, environ: Mapping[str, str]) -> Self:
+        """Reads the settings from environment variables; an empty variable counts as one that is not set.
+
+        Raises:
+            ConfigurationError: A value is not allowed; the message names the variable, the value and what is allowed.
+        """
+
+        def read(name: str, default: str, parse: Callable[[str], T], allowed: str) -> T:
+            value = environ.get(name) or default
+            try:
+                return parse(value)
+            except ValueError:
+                raise ConfigurationError(f"{name}={value!r} is not allowed: expected {allowed}") from None
+
+        memory = read("EXTISM_LAMBDA_MEMORY", "dynamodb", MemoryKind, "dynamodb or map")
+        return cls(
+            plugins=read(
+                "EXTISM_LAMBDA_PLUGINS",
+                str(BESIDE_THE_CODE / "plugins"),
+                _folder,
+                "a folder that exists, of plugin folders",
+            ),
+            default_plugin=environ.get("EXTISM_LAMBDA_DEFAULT_PLUGIN") or "simple",
+            memory=memory,
+            table=read(
+                "EXTISM_LAMBDA_TABLE",
+                "",
+                _table if memory is MemoryKind.DYNAMODB else str,
+                "the name or the ARN of a DynamoDB table (or set EXTISM_LAMBDA_MEMORY=map)",
+            ),
+            consistent_reads=read("EXTISM_LAMBDA_CONSISTENT_READS", "false", _boolean, "true or false"),
+            concurrency=read(
+                "EXTISM_LAMBDA_CONCURRENCY", "1", _concurrency, f"a whole number from 1 to {MAXIMUM_CONCURRENCY}"
+            ),
+            base_path=read("EXTISM_LAMBDA_BASE_PATH", "/", _base_path, "a path that begins with /, such as /plugins"),
+            log_level=read("EXTISM_LAMBDA_LOG_LEVEL", "INFO", _log_level, ", ".join(LOG_LEVELS)),
+        )
+
+
+def _folder(value: str) -> Path:
+    path = Path(value)
+    if not path.is_dir():
+        raise ValueError(value)
+    return path.absolute()
+
+
+def _table(value: str) -> str:
+    if not TABLE_NAME.fullmatch(value):
+        raise ValueError(value)
+    return value
+
+
+def _boolean(value: str) -> bool:
+    if value.lower() not in ("true", "false"):
+        raise ValueError(value)
+    return value.lower() == "true"
+
+
+def _concurrency(value: str) -> int:
+    number = int(value)
+    if not 1 <= number <= MAXIMUM_CONCURRENCY:
+        raise ValueError(value)
+    return number
+
+
+def _base_path(value: str) -> str:
+    if not value.startswith("/"):
+        raise ValueError(value)
+    return value.rstrip("/")
+
+
+def _log_level(value: str) -> str:
+    if value.upper() not in LOG_LEVELS:
+        raise ValueError(value)
+    return value.upper()

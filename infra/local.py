@@ -1,0 +1,123 @@
+"""The function on a developer's machine: behind a web server, or on one event."""
+
+import json
+import os
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio.to_thread
+import uvicorn
+from rich.console import Console
+
+from handler.composition import create_app, create_handler, create_service
+from handler.deadline import Deadline
+from handler.errors import ConfigurationError
+from handler.settings import Settings
+from infra.local_dynamodb import local_dynamodb
+
+T = TypeVar("T")
+
+OWN_MEMORY = ("EXTISM_LAMBDA_TABLE", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL")
+"""Variables that say where the memory is; with one of them set, no DynamoDB is embedded."""
+
+
+@contextmanager
+def memory_environment(console: Console) -> Iterator[None]:
+    """Makes sure that the process's environment names a memory, embedding a DynamoDB where it names none.
+
+    The variables are set in `os.environ`, where boto3 looks for them, and put back at the end.
+    """
+    if os.environ.get("EXTISM_LAMBDA_MEMORY") == "map" or any(os.environ.get(name) for name in OWN_MEMORY):
+        yield
+        return
+    with console.status("Starting an embedded DynamoDB …"):
+        embedded = local_dynamodb()
+        dynamodb = embedded.__enter__()
+    before = dict(os.environ)
+    try:
+        os.environ.update(dynamodb.environment())
+        console.print(f"Embedded DynamoDB at {dynamodb.endpoint}, table {dynamodb.table}, with infra/seed.json in it.")
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+        embedded.__exit__(None, None, None)
+
+
+async def in_thread(work: Callable[[], T], /) -> T:
+    """Runs blocking work in a thread, so that it does not block the loop of the web server."""
+    return await anyio.to_thread.run_sync(work)
+
+
+def serve(host: str, port: int, console: Console) -> None:
+    """Serves the application until it is interrupted.
+
+    Raises:
+        ConfigurationError: A setting or a plugin.toml is wrong.
+        InvocationError: The default plugin cannot be loaded.
+    """
+    with memory_environment(console):
+        settings = Settings.from_environ(os.environ)
+        service = create_service(settings)
+        with console.status(f"Compiling plugin {settings.default_plugin} …"):
+            start = time.perf_counter()
+            service.warm(Deadline.never())
+        console.print(f"Plugin {settings.default_plugin} is ready ({time.perf_counter() - start:.1f} s).")
+        console.print(
+            f"Try: curl -X POST http://{host}:{port} -H 'Content-Type: text/plain; charset=utf-8' -d 'Jane Doe'"
+        )
+        try:
+            uvicorn.run(
+                create_app(settings, service, in_thread), host=host, port=port, lifespan="off", access_log=False
+            )
+        finally:
+            service.close()
+
+
+@dataclass(frozen=True, slots=True)
+class LocalContext:
+    """What Lambda's context object would be.
+
+    Attributes:
+        timeout: The function's timeout in seconds, counted from the context's making.
+    """
+
+    timeout: float
+    aws_request_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    _start: float = field(default_factory=time.monotonic)
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Milliseconds until the timeout."""
+        return max(0, int((self._start + self.timeout - time.monotonic()) * 1000))
+
+
+def invoke(event: Any, timeout: float, console: Console) -> dict[str, Any]:
+    """Makes the Lambda handler and gives it one event, as a cold start would.
+
+    Raises:
+        ConfigurationError: A setting or a plugin.toml is wrong.
+        QueueEventRefused: The event holds records of a queue or a stream.
+    """
+    with memory_environment(console):
+        handler = create_handler(os.environ)
+        try:
+            return handler(event, LocalContext(timeout))
+        finally:
+            handler.close()
+
+
+def read_event(path: Path) -> Any:
+    """Reads an event file.
+
+    Raises:
+        ConfigurationError: It cannot be read or is no JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"{path} cannot be read as an event: {error}") from error

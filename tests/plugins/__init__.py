@@ -1,0 +1,1 @@
+"""Tests of the committed plugins, run by Extism alone."""
