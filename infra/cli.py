@@ -94,6 +94,29 @@ def plugins(
         raise typer.Exit(1)
 
 
+@app.command()
+def build(
+    out_folder: Annotated[Path, typer.Option("--out", help="A new or empty folder, or a former artifact.")],
+    python: Annotated[str, typer.Option(help="The runtime's Python: 3.12, 3.13 or 3.14.")] = "3.13",
+    arch: Annotated[str, typer.Option(help="The function's architecture: x86_64 or arm64.")] = "x86_64",
+) -> None:
+    """Build the artifact that Lambda runs: locked dependencies, handler, plugins, byte code and compile cache."""
+    from infra import artifact
+
+    with err.status("Building …") as status:
+        report = artifact.build(out_folder, python, arch, progress=lambda step: status.update(f"{step} …"))
+    table = Table("part", "bytes", box=None)
+    table.columns[1].justify = "right"
+    for name, size in sorted(report.parts.items(), key=lambda part: -part[1]):
+        table.add_row(name, f"{size:,}")
+    table.add_row("total", f"{report.total:,}", style="bold")
+    out.print(table)
+    if report.cache == "off":
+        err.print(f"No compile cache: {report.cache_reason}", style="yellow", markup=False, soft_wrap=True)
+    for path, milliseconds in report.cached.items():
+        out.print(f"{path} loads from the compile cache in {milliseconds:.0f} ms here", highlight=False)
+
+
 def _status(response: dict[str, Any]) -> int:
     """The status of a response, which HTTP events call statusCode and direct invocations status."""
     return int(response.get("statusCode", response.get("status", 200)))
