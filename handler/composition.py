@@ -44,7 +44,9 @@ def _create_store(settings: Settings) -> MemoryStore:
         return MapStore()
     from handler.memory import dynamodb  # boto3 takes a while, and the guest is compiling by now
 
-    return dynamodb.DynamoDBStore(dynamodb.create_client(), settings.table, consistent=settings.consistent_reads)
+    return dynamodb.DynamoDBStore(
+        dynamodb.create_client(settings.region), settings.table, consistent=settings.consistent_reads
+    )
 
 
 def create_app(settings: Settings, service: PluginService, run: "Run | None" = None) -> "ASGI":

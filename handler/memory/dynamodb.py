@@ -51,14 +51,17 @@ THROTTLES = frozenset(
 )
 
 
-def create_client() -> "DynamoDBClient":
-    """A DynamoDB client with short timeouts and few attempts; region, credentials and endpoint are boto3's own.
+def create_client(region: str | None = None) -> "DynamoDBClient":
+    """A DynamoDB client with short timeouts and few attempts; credentials and endpoint are boto3's own.
+
+    Args:
+        region: The AWS region; None leaves it to boto3.
 
     Raises:
         ConfigurationError: No client can be made, as where no region is set.
     """
     try:
-        return boto3.client("dynamodb", config=CLIENT_CONFIG)
+        return boto3.client("dynamodb", region_name=region, config=CLIENT_CONFIG)
     except (botocore.exceptions.BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise ConfigurationError(
             f"no DynamoDB client can be made: {error} (AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
