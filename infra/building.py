@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from handler.errors import ExtismLambdaError
+
 TASK_ROOT = "/var/task"
 """Where Lambda puts the unpacked artifact, read-only."""
 
 
-class BuildError(Exception):
+class BuildError(ExtismLambdaError):
     """The artifact cannot be built; the message names the thing, its value and the way out."""
 
 

@@ -22,7 +22,7 @@ ENTRY = re.compile(r"[A-Za-z0-9_-]{43}")  # a SHA-256 in base64; what wasmtime w
 MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
 
-class CacheOff(Exception):  # noqa: N818 - no error: the artifact works without
+class CacheOff(Exception):
     """The cache cannot be made here; the message says why."""
 
 
@@ -51,7 +51,7 @@ def make(out: Path, modules: Sequence[Path], target: Target) -> dict[str, float]
         made = _entries(folder)
         milliseconds = _compile(out, modules, target)
         if not made or _entries(folder) != made:
-            raise CacheOff("wasmtime did not find the entries that it had just made")  # noqa: TRY301
+            raise CacheOff("wasmtime did not find the entries that it had just made")
     except CacheOff:
         shutil.rmtree(folder)
         raise
