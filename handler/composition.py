@@ -12,6 +12,7 @@ from handler.plugins import load_catalog
 from handler.pool import PluginPool
 from handler.service import PluginService
 from handler.settings import MemoryKind, Settings
+from handler.snapstart import SnapStartHooks
 
 if TYPE_CHECKING:
     from mangum.types import ASGI
@@ -65,6 +66,7 @@ def create_handler(environ: Mapping[str, str]) -> "EventHandler":
     """
     settings = Settings.from_environ(environ)
     service = create_service(settings)
+    SnapStartHooks(service).register(environ)
     from mangum import Mangum
     from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 

@@ -10,15 +10,14 @@ Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Exti
   that then trapped, anything else is what the guest returned.
 """
 
-import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
 from extism.extism import CompiledPlugin, Error, Plugin
 
+from handler.compile_cache import CompileCache
 from handler.deadline import Deadline
 from handler.errors import (
     GuestDeadlineExceeded,
@@ -40,13 +39,15 @@ CANCEL_AGAIN = 0.005
 SHORTER = 0.025
 """Seconds by which a deadline must be nearer than the plugin's own timeout to be worth a thread that watches it."""
 
-SHIPPED_CACHE = Path(__file__).resolve().parent.parent / "compile-cache.toml"
-# Without it Extism makes a cache below HOME and fails where it cannot, as on Lambda. Empty means no cache.
-os.environ.setdefault("EXTISM_CACHE_CONFIG", str(SHIPPED_CACHE) if SHIPPED_CACHE.exists() else "")
+compile_cache = CompileCache()
 
 
 class Module:
     """A compiled plugin with an engine of its own.
+
+    Attributes:
+        cache: What the compile cache did for it.
+        milliseconds: How long it took to compile, or to load from the cache.
 
     Raises:
         PluginUnusable: The file cannot be read, has another hash, is no valid module, or needs an import that nobody
@@ -55,10 +56,13 @@ class Module:
 
     def __init__(self, spec: PluginSpec) -> None:
         self.spec = spec
+        entries, start = compile_cache.entries(), time.perf_counter()
         try:
             self._compiled = CompiledPlugin(_manifest(spec), wasi=spec.wasi, functions=HOST_FUNCTIONS)
         except Error as error:
             raise PluginUnusable(f"plugin {spec.name!r} cannot be loaded; the log says why") from error
+        self.milliseconds = (time.perf_counter() - start) * 1000
+        self.cache = compile_cache.state_since(entries)
 
     def instantiate(self) -> "Instance":
         """A new instance, with a memory of its own."""

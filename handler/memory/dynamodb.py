@@ -107,6 +107,10 @@ class DynamoDBStore:
         """Reads one key, to learn whether reads work; raises as `get` does."""
         self._bounded.call(lambda: self._get_item(PROBE_KEY), deadline)
 
+    def disconnect(self) -> None:
+        """Closes idle connections; the next read makes a new one."""
+        self._client.close()
+
     def _get_item(self, key: str) -> "Mapping[str, AttributeValueTypeDef] | None":
         with _errors_mapped():
             response = self._client.get_item(
