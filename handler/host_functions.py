@@ -13,6 +13,7 @@ from extism.extism import CurrentPlugin, Function, Val, ValType, host_fn
 
 from handler.errors import GuestDeadlineExceeded, InternalError, InvocationError, PluginOutOfMemory
 from handler.invocation import current_invocation
+from handler.memory.keys import check_size
 
 NAMESPACES = ("extism:host/user", "env")
 MEMORY_GET = "hostMemoryGet"
@@ -30,7 +31,7 @@ def _memory_get(plugin: CurrentPlugin, inputs: list[Val], outputs: list[Val], *_
     try:
         if invocation.deadline.remaining() == 0.0:
             raise GuestDeadlineExceeded("the time was over when the plugin asked for a key")
-        value = invocation.memory.get(_bytes_at(plugin, inputs[0].value), invocation.deadline)
+        value = invocation.memory.get(_key_at(plugin, inputs[0].value), invocation.deadline)
         if value is not None:
             outputs[0].value = _give(plugin, value)
     except InvocationError as error:
@@ -40,10 +41,19 @@ def _memory_get(plugin: CurrentPlugin, inputs: list[Val], outputs: list[Val], *_
         invocation.failure.__cause__ = error
 
 
-def _bytes_at(plugin: CurrentPlugin, offset: int) -> bytes:
-    """The bytes of the block at an offset; none where there is no block."""
+def _key_at(plugin: CurrentPlugin, offset: int) -> bytes:
+    """The bytes of the block at an offset; none where there is no block.
+
+    Raises:
+        InvalidMemoryKey: The block is larger than a key can be. It is not read then: the length is the guest's word,
+            and might reach beyond the guest's memory.
+    """
     # Extism hands the guest's unsigned offset over as a signed number.
-    return bytes(plugin.memory(plugin.memory_at_offset(offset & UNSIGNED)))
+    block = plugin.memory_at_offset(offset & UNSIGNED)
+    if block.length == 0:
+        return b""
+    check_size(block.length)
+    return bytes(plugin.memory(block))
 
 
 def _give(plugin: CurrentPlugin, value: bytes) -> int:
