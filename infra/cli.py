@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from handler.errors import ExtismLambdaError
+from infra.errors import CommandError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -127,6 +128,6 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
     try:
         app()
-    except ExtismLambdaError as error:
+    except (ExtismLambdaError, CommandError) as error:
         err.print(f"extism-lambda: {error}", style="red", markup=False, highlight=False)
         raise SystemExit(1) from None

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from infra.errors import CommandError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -34,7 +36,7 @@ _short = reprlib.repr
 FIELDS = ("key", "value", "value_base64", "expires_at")
 
 
-class ItemError(ValueError):
+class ItemError(CommandError, ValueError):
     """An item, or a file of items, is not in the form that the table takes."""
 
 

@@ -15,6 +15,7 @@ from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from infra.errors import CommandError
 from infra.items import Item, read_items
 from infra.template import Template
 
@@ -38,7 +39,7 @@ CLIENT_CONFIG = Config(
 _RUNNING = Lock()
 
 
-class LocalDynamoDBError(Exception):
+class LocalDynamoDBError(CommandError):
     """The local DynamoDB cannot be started."""
 
 

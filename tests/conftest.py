@@ -1,45 +1,130 @@
-"""What tests of several folders share."""
+"""What all tests share: an environment without anybody's AWS account, plugins, services, handlers, a local DynamoDB."""
 
-import platform
+import tests.environment  # noqa: F401 - before anything that reads the environment
+
+# isort: split
+import asyncio
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
 
+import boto3
 import pytest
+from moto import mock_aws
+from moto.server import ThreadedMotoServer
 
-from infra.artifact import PYTHONS, BuildReport, build
-from infra.building import BuildError, Target
-from infra.compile_cache import MACHINES
-from infra.interpreters import find_interpreter
+from handler.composition import create_handler
+from handler.memory.map import MapStore
+from handler.memory.store import MemoryStore
+from handler.plugins import load_catalog
+from handler.pool import PluginPool
+from handler.service import PluginService
+from tests import guests, tables
 
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
-@pytest.fixture(scope="session")
-def target() -> Target:
-    """A Lambda runtime of this machine's architecture whose Python is here; 3.13 where there is a choice."""
-    reasons = []
-    for python in sorted(PYTHONS, key=lambda version: version != "3.13"):
-        try:
-            return Target(python, MACHINES[platform.machine().lower()], find_interpreter(python))
-        except BuildError as error:
-            reasons.append(str(error))
-    pytest.skip("; ".join(reasons))
+    from handler.events import EventHandler
 
 
-@pytest.fixture(scope="session")
-def artifact(target: Target, tmp_path_factory: pytest.TempPathFactory) -> BuildReport:
-    """This project's own artifact, built once; nobody may write into it."""
-    return build(tmp_path_factory.mktemp("artifact"), target.python, target.arch)
+pytest_plugins = ["tests.artifact"]
+
+
+class MakePlugin(Protocol):
+    """Writes a plugin into the test's folder of plugins; see `guests.make_plugin`."""
+
+    def __call__(self, name: str, wat: str, *, binary: bool = False, **fields: Any) -> Path:
+        """Returns the plugin's folder."""
+        ...
+
+
+class MakeService(Protocol):
+    """Makes a service over all plugins of the test's folder."""
+
+    def __call__(
+        self, store: MemoryStore | None = None, *, slots: int = 1, default: str | None = None
+    ) -> PluginService:
+        """Over a MapStore with the article's values where no store is given; the default plugin is the first one."""
+        ...
+
+
+class MakeHandler(Protocol):
+    """Makes the Lambda handler over all plugins of the test's folder, as Lambda would: from environment variables."""
+
+    def __call__(self, **environ: str) -> "EventHandler":
+        """With the article's Map as the memory unless EXTISM_LAMBDA_MEMORY says otherwise."""
+        ...
 
 
 @pytest.fixture
-def project(tmp_path: Path) -> Path:
-    """A small project that can be built fast: one module of a handler, one plugin as text, one dependency."""
-    root = tmp_path / "project"
-    (root / "handler").mkdir(parents=True)
-    (root / "handler" / "main.py").write_text("def handler(event, context):\n    return event\n")
-    plugin = root / "plugins" / "tiny"
-    plugin.mkdir(parents=True)
-    (plugin / "plugin.toml").write_text('wasm = "tiny.wat"\nfunctions = ["run"]\n')
-    (plugin / "tiny.wat").write_text('(module (func (export "run") (result i32) (i32.const 0)))')
-    lock = (Path(__file__).parent.parent / "requirements.txt").read_text()
-    start = lock.index("six==")
-    (root / "requirements.txt").write_text(lock[start : lock.index("\nstarlette==")])
-    return root
+def plugins(tmp_path: Path) -> Path:
+    """The test's folder of plugins, empty at first."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def make_plugin(plugins: Path) -> MakePlugin:
+    """Writes plugins into the test's folder of plugins."""
+
+    def make(name: str, wat: str, *, binary: bool = False, **fields: Any) -> Path:
+        return guests.make_plugin(plugins, name, wat, binary=binary, **fields)
+
+    return make
+
+
+@pytest.fixture
+def make_service(plugins: Path) -> Iterator[MakeService]:
+    """Makes services, and closes them after the test."""
+    made: list[PluginService] = []
+
+    def make(store: MemoryStore | None = None, *, slots: int = 1, default: str | None = None) -> PluginService:
+        catalog = load_catalog(plugins)
+        pools = {name: PluginPool(spec, slots) for name, spec in catalog.items()}
+        made.append(PluginService(pools, default or next(iter(catalog)), store or MapStore()))
+        return made[-1]
+
+    yield make
+    for service in made:
+        service.release()
+
+
+@pytest.fixture
+def make_handler(plugins: Path) -> Iterator[MakeHandler]:
+    """Makes Lambda handlers; closes the event loops that they leave in this thread."""
+    loops = []
+
+    def make(**environ: str) -> "EventHandler":
+        defaults = {
+            "EXTISM_LAMBDA_PLUGINS": str(plugins),
+            "EXTISM_LAMBDA_MEMORY": "map",
+            "EXTISM_LAMBDA_DEFAULT_PLUGIN": next(path.name for path in sorted(plugins.iterdir())),
+        }
+        handler = create_handler(defaults | environ)
+        loops.append(asyncio.get_event_loop_policy().get_event_loop())
+        return handler
+
+    yield make
+    for loop in loops:
+        loop.close()
+    asyncio.set_event_loop(None)
+
+
+@pytest.fixture
+def dynamodb() -> Iterator["DynamoDBClient"]:
+    """A DynamoDB in this process (moto), with an empty table."""
+    with mock_aws():
+        client = boto3.client("dynamodb")
+        tables.create_table(client)
+        yield client
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """The URL of a DynamoDB over HTTP (moto's server) on a free port."""
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
