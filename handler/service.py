@@ -66,7 +66,7 @@ class PluginService:
         spec = target.plugin
         check_input(target, len(data))
         learned = self._learned.setdefault((spec.name, target.function), LearnedKeys(spec.prefetch))
-        memory = GrantedMemory(self._store, spec.reads, learned.expected())
+        memory = GrantedMemory(self._store, spec, learned.expected())
         start = time.perf_counter()
         outcome = InternalError.type
         try:
