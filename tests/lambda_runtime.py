@@ -1,16 +1,12 @@
 """An artifact under Lambda's real runtime client, behind the real runtime interface emulator, without Docker.
 
-The code lies read-only in /var/task, /tmp is fresh and the only place to write, the user is unprivileged and has no home:
-as on Lambda. What differs: libraries and certificates are this machine's instead of Amazon Linux's, the processor is not
-throttled, and the network is this machine's.
+The code lies read-only in /var/task, /tmp is fresh and the only place to write, the user is unprivileged and has no
+home: as on Lambda. What differs: libraries and certificates are this machine's instead of Amazon Linux's, the processor
+is not throttled, and the network is this machine's.
 """
 
-import functools
 import http.client
 import json
-import os
-import platform
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -21,48 +17,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from infra.building import BuildError, Target, run
-from infra.interpreters import find_uv
+from tests.lambda_parts import Parts, unshare
 
-RUNTIME_CLIENT = "awslambdaric==4.2.2"
-EMULATOR = "aws-sam-cli==1.170.0"  # the wheel carries the emulator's binary
 RUNTIME_INTERFACE = "/2015-03-31/functions/function/invocations"
 SANDBOX = Path(__file__).with_name("lambda_sandbox.sh")
 START_SECONDS = 10.0
 INVOKE_SECONDS = 60.0  # more than any function's timeout in the tests
 
-FIND_EMULATOR = """
-import importlib.util
-print(importlib.util.find_spec("samcli").submodule_search_locations[0])
-"""
-FIND_BASE = "import os, sys; print(sys.base_prefix, os.path.realpath(sys.executable), sep='\\n')"
-
-
-class Unavailable(Exception):  # noqa: N818 - a reason to skip, no error
-    """The runtime cannot be had on this machine; the message says why."""
-
 
 class RuntimeFailed(AssertionError):
     """The emulator or the function's process broke; the message holds the log."""
-
-
-@dataclass(frozen=True)
-class Parts:
-    """What the runtime is made of.
-
-    Attributes:
-        emulator: the emulator's binary.
-        client: a folder that holds the runtime client and what it imports.
-        lang: the folder of the Python installation.
-        interpreter: the Python's file name in `lang`/bin.
-        drop: who we are, "root" or "user", which says how the sandbox drops privileges.
-    """
-
-    emulator: Path
-    client: Path
-    lang: Path
-    interpreter: str
-    drop: str
 
 
 @dataclass(frozen=True)
@@ -118,58 +82,6 @@ class LambdaRuntime:
         return self._log.read_text(encoding="utf-8", errors="replace")
 
 
-def find_parts(target: Target, folder: Path) -> Parts:
-    """Finds the emulator and installs the runtime client.
-
-    Args:
-        target: the Python to run, and this machine's architecture.
-        folder: a folder to install into.
-
-    Raises:
-        Unavailable: this machine cannot run them; says why.
-    """
-    drop = _way_to_drop_privileges()
-    client = folder / "client"
-    client.mkdir(mode=0o755)  # the sandbox's user has to read it
-    try:
-        uv = find_uv()
-        install = (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", target.interpreter)
-        run("installing the runtime client", *install, "--target", client, RUNTIME_CLIENT)
-        find = (uv, "tool", "run", "--quiet", "--from", EMULATOR, "python", "-c", FIND_EMULATOR)
-        package = run("finding the emulator", *find).strip()
-        lang, interpreter = run("asking for Python's folder", target.interpreter, "-c", FIND_BASE).splitlines()
-    except BuildError as error:
-        raise Unavailable(str(error)) from error
-    emulator = Path(package, "local", "rapid", f"aws-lambda-rie-{target.arch}")
-    if not emulator.is_file():
-        raise Unavailable(f"{EMULATOR} has no {emulator.name}")
-    return Parts(emulator, client, Path(lang), Path(interpreter).name, drop)
-
-
-@functools.cache
-def _way_to_drop_privileges() -> str:
-    """Returns how a sandbox can be made here, after trying."""
-    if platform.system() != "Linux":
-        raise Unavailable(f"the runtime interface emulator runs on Linux, this is {platform.system()}")
-    for program in ("unshare", "setpriv", "pivot_root"):
-        if not shutil.which(program, path=_PATH):
-            raise Unavailable(f"{program} (util-linux) is not installed")
-    drop = "root" if os.geteuid() == 0 else "user"
-    tried = subprocess.run([*_unshare(drop), "true"], check=False, capture_output=True, text=True)
-    if tried.returncode:
-        raise Unavailable(f"no namespaces for {drop} on this machine: {tried.stderr.strip()}")
-    return drop
-
-
-_PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"
-
-
-def _unshare(drop: str) -> list[str]:
-    """Returns the command that runs another one in namespaces of its own."""
-    user = [] if drop == "root" else ["--user", "--map-root-user"]
-    return ["unshare", *user, "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child"]
-
-
 @contextmanager
 def lambda_runtime(parts: Parts, task: Path, handler: str, variables: Mapping[str, str]) -> Iterator[LambdaRuntime]:
     """Runs an artifact's handler, and ends everything that was started.
@@ -178,8 +90,8 @@ def lambda_runtime(parts: Parts, task: Path, handler: str, variables: Mapping[st
         parts: what the runtime is made of.
         task: the artifact's folder; it is mounted, not copied, and cannot be written to.
         handler: "module.function".
-        variables: the function's environment variables besides those that Lambda itself sets;
-            AWS_LAMBDA_FUNCTION_TIMEOUT (seconds) and AWS_LAMBDA_FUNCTION_MEMORY_SIZE (MB, told only) are the emulator's.
+        variables: the function's environment variables besides those that Lambda itself sets; the emulator heeds
+            AWS_LAMBDA_FUNCTION_TIMEOUT (seconds) and tells AWS_LAMBDA_FUNCTION_MEMORY_SIZE (MB).
 
     Raises:
         RuntimeFailed: the emulator does not start.
@@ -192,7 +104,7 @@ def lambda_runtime(parts: Parts, task: Path, handler: str, variables: Mapping[st
         root, log = Path(scratch, "root"), Path(scratch, "log")
         root.mkdir()
         places = [root, task, parts.lang, parts.client, parts.emulator]
-        sandbox = [*_unshare(parts.drop), "sh", SANDBOX, *places, parts.drop, *command]
+        sandbox = [*unshare(parts.drop), "sh", SANDBOX, *places, parts.drop, *command]
         with log.open("wb") as output:
             process = subprocess.Popen(
                 [str(word) for word in sandbox],
