@@ -9,6 +9,7 @@ from infra.artifact import PYTHONS, BuildReport, build
 from infra.building import BuildError, Target
 from infra.compile_cache import MACHINES
 from infra.interpreters import find_interpreter
+from tests.lambda_parts import Parts, Unavailable, find_parts
 
 
 @pytest.fixture(scope="session")
@@ -27,6 +28,15 @@ def target() -> Target:
 def artifact(target: Target, tmp_path_factory: pytest.TempPathFactory) -> BuildReport:
     """This project's own artifact, built once; nobody may write into it."""
     return build(tmp_path_factory.mktemp("artifact"), target.python, target.arch)
+
+
+@pytest.fixture(scope="session")
+def runtime_parts(target: Target, tmp_path_factory: pytest.TempPathFactory) -> Parts:
+    """What Lambda's runtime is made of; skips where it cannot be had."""
+    try:
+        return find_parts(target, tmp_path_factory.mktemp("runtime"))
+    except Unavailable as reason:
+        pytest.skip(str(reason))
 
 
 @pytest.fixture
