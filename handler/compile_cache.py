@@ -60,14 +60,15 @@ class CompileCache:
 def _link(shipped: Path) -> str:
     """Makes a folder of links to the entries, and returns the path of its configuration; empty where it cannot."""
     try:
-        folder = Path(tempfile.mkdtemp(prefix="extism-compile-cache-"))
+        scratch = Path(tempfile.mkdtemp(prefix="extism-compile-cache-"))
+        configuration, folder = scratch / "configuration.toml", scratch / "entries"  # wasmtime deletes what is no entry
+        folder.mkdir()
         for path in shipped.rglob("*"):
             link = folder / path.relative_to(shipped)
             if path.is_dir():
                 link.mkdir()
             else:
                 link.symlink_to(path)
-        configuration = folder / "configuration.toml"
         configuration.write_text(f'[cache]\ndirectory = "{folder}"\n', encoding="utf-8")
     except OSError:
         return ""
