@@ -34,9 +34,9 @@ def client_of(endpoint: str | None = None) -> "DynamoDBClient":
     )
 
 
-@pytest.fixture(params=["in-process", "http"])
+@pytest.fixture(scope="module", params=["in-process", "http"])
 def client(request: pytest.FixtureRequest) -> Iterator["DynamoDBClient"]:
-    """A client of an empty table, once patched by moto and once over HTTP."""
+    """A client of a table, once patched by moto and once over HTTP."""
     if request.param == "http":
         with local_dynamodb(table=NAME, seed=None) as dynamodb:
             yield dynamodb.client()
@@ -48,9 +48,11 @@ def client(request: pytest.FixtureRequest) -> Iterator["DynamoDBClient"]:
 
 
 @pytest.fixture
-def table(client: "DynamoDBClient") -> MemoryTable:
-    """The empty table."""
-    return MemoryTable(client, NAME)
+def table(client: "DynamoDBClient") -> Iterator[MemoryTable]:
+    """The table, which is empty before and after a test."""
+    yield MemoryTable(client, NAME)
+    for item in client.scan(TableName=NAME)["Items"]:
+        client.delete_item(TableName=NAME, Key={"key": item["key"]})
 
 
 class TestContents:
