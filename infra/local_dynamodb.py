@@ -138,10 +138,11 @@ def _one_per_process() -> Iterator[None]:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Binds the address here, where a failure can be told: werkzeug would exit the process."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not 0 <= port <= 65535:  # noqa: PLR2004
+        raise LocalDynamoDBError(f"cannot listen at {_for_url(host)}:{port}: a port is a number from 0 to 65535")
     try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
         raise LocalDynamoDBError(f"cannot listen at {_for_url(host)}:{port}: {error}") from error
 
 
