@@ -47,6 +47,9 @@ THROTTLES = frozenset(
     }
 )
 
+UNREACHABLE = (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError)
+"""What botocore raises where there is no answer; neither class is the other's base."""
+
 
 def create_client() -> "DynamoDBClient":
     """A DynamoDB client with short timeouts and few attempts; region, credentials and endpoint are boto3's own.
@@ -101,15 +104,20 @@ class DynamoDBStore:
                 ConsistentRead=self._consistent,
                 ProjectionExpression="#value, #expires_at",
                 ExpressionAttributeNames={"#value": VALUE, "#expires_at": EXPIRES_AT},
+                ReturnConsumedCapacity="TOTAL",
             )
         except botocore.exceptions.ClientError as error:
             if error.response.get("Error", {}).get("Code") in THROTTLES:
                 raise StoreThrottled("DynamoDB throttles the reads") from error
             raise StoreFailed("DynamoDB refused the read or failed") from error
-        except botocore.exceptions.HTTPClientError as error:
+        except UNREACHABLE as error:
             raise StoreUnreachable("no answer from DynamoDB") from error
         except botocore.exceptions.BotoCoreError as error:
             raise StoreFailed("DynamoDB could not be asked") from error
+        if "ConsumedCapacity" not in response:
+            # botocore takes any body that comes with status 200, also a truncated one and a proxy's page, for an answer
+            # without an item. This part is in every answer of DynamoDB's own.
+            raise StoreFailed("DynamoDB's answer cannot be read")
         return response.get("Item")
 
 
