@@ -45,7 +45,11 @@ class Bounded:
             finally:
                 self._places.release()
 
-        Thread(target=run, name="memory-read", daemon=True).start()
+        try:
+            Thread(target=run, name="memory-read", daemon=True).start()
+        except RuntimeError:  # no thread left: there will be, but not a place that nobody gives back
+            self._places.release()
+            raise
         error: BaseException | None
         try:
             error = outcome.exception(timeout=deadline.timeout())
