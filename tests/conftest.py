@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import boto3
 import pytest
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
@@ -115,7 +114,7 @@ def make_handler(plugins: Path) -> Iterator[MakeHandler]:
 def dynamodb() -> Iterator["DynamoDBClient"]:
     """A DynamoDB in this process (moto), with an empty table."""
     with mock_aws():
-        client = boto3.client("dynamodb")
+        client = tables.create_client()
         tables.create_table(client)
         yield client
 
@@ -126,5 +125,9 @@ def moto_endpoint() -> Iterator[str]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
+    endpoint = f"http://{host}:{port}"
+    patient = tables.create_session().client("dynamodb", endpoint_url=endpoint)
+    patient.list_tables()  # the first request loads moto's backend, for longer than the handler's client waits
+    patient.close()
+    yield endpoint
     server.stop()

@@ -54,7 +54,7 @@ def slow_store() -> Iterator[str]:
         def do_POST(self) -> None:
             self.rfile.read(int(self.headers["content-length"]))
             time.sleep(0.3)
-            answer = b"{}"
+            answer = b'{"ConsumedCapacity": {"TableName": "any", "CapacityUnits": 0.5}}'
             self.send_response(200)
             self.send_header("content-type", "application/x-amz-json-1.0")
             self.send_header("content-length", str(len(answer)))

@@ -46,9 +46,8 @@ class GrantedMemory:
         """
         key = decode_key(raw_key)
         if not self._spec.reads.allow(key):
-            raise MemoryAccessDenied("the plugin asked for a key that its plugin.toml does not grant") from KeyError(
-                key
-            )
+            denied = MemoryAccessDenied("the plugin asked for a key that its plugin.toml does not grant")
+            raise denied from PermissionError(f"plugin {self._spec.name!r}, key {key!r}")  # for the log
         if key not in self.read:
             start = time.perf_counter()
             try:
