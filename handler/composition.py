@@ -28,7 +28,8 @@ def create_service(settings: Settings) -> PluginService:
         ConfigurationError: A plugin.toml is wrong, or the default plugin is not there.
     """
     logging.getLogger("handler").setLevel(settings.log_level)
-    logging.getLogger("mangum").setLevel(logging.WARNING)  # it logs a line per request, as the service does
+    for chatty in ("botocore", "mangum"):  # where they found credentials; a line per request, as the service does
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     catalog = load_catalog(settings.plugins)
     if settings.default_plugin not in catalog:
         raise ConfigurationError(
