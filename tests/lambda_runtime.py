@@ -55,6 +55,7 @@ class LambdaRuntime:
     def __init__(self, port: int, log: Path) -> None:
         self._port = port
         self._log = log
+        self._last_log: str | None = None
 
     def invoke(self, event: object) -> Response:
         """Invokes the function and waits for its answer.
@@ -78,8 +79,14 @@ class LambdaRuntime:
 
     @property
     def log(self) -> str:
-        """What the function and the emulator have written so far."""
+        """What the function and the emulator have written so far; all of it after the end."""
+        if self._last_log is not None:
+            return self._last_log
         return self._log.read_text(encoding="utf-8", errors="replace")
+
+    def keep_log(self) -> None:
+        """Keeps what is in the log now, before its file goes."""
+        self._last_log = self.log
 
 
 @contextmanager
@@ -114,12 +121,13 @@ def lambda_runtime(parts: Parts, task: Path, handler: str, variables: Mapping[st
                 env=_lambda_environment(parts) | dict(variables),
                 start_new_session=True,  # Ctrl-C is for us to handle
             )
+        runtime = LambdaRuntime(port, log)
         try:
-            runtime = LambdaRuntime(port, log)
             _wait_until_listening(port, process, runtime)
             yield runtime
         finally:
             _end(process)
+            runtime.keep_log()
 
 
 def _lambda_environment(parts: Parts) -> dict[str, str]:

@@ -95,11 +95,13 @@ def test_function_timeout_is_told_to_the_handler(probe: Probe) -> None:
 
 
 def test_log_holds_what_the_function_prints(probe: Probe) -> None:
-    """The function's output can be read while it runs."""
+    """The function's output can be read while it runs, and after its end."""
     with probe(GIVEN="x") as runtime:
         runtime.invoke("see")
-        assert "started with" in runtime.log
-        assert "'GIVEN'" in runtime.log
+        during = runtime.log
+    assert "started with" in during
+    assert "'GIVEN'" in during
+    assert runtime.log.startswith(during)
 
 
 def test_one_process_serves_several_invocations(probe: Probe) -> None:
