@@ -5,7 +5,9 @@ Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Exti
 * All instances of one compiled module share an engine, and an interruption hits whatever runs in it.
 * Extism's timer is one thread per process that handles messages (start, stop, cancel) in order. It interrupts an engine
   when it gets round to it, which can be after the call that was meant, so that the next call or instance dies of it.
-* A cancel that arrives before the call's start message is dropped.
+* A cancel that arrives before the call's start message is dropped. An interruption between that message and the call
+  itself is lost for good: Extism sets the call's epoch deadline after it, and the timer has forgotten the call by then,
+  so that neither its timeout nor a further cancel ends the guest.
 * A call's return code tells how it ended: 134 a trap (`timeout` is one), -1 Extism itself or an error set by a guest
   that then trapped, anything else is what the guest returned.
 * Creating an instance already runs the module's start function and `_initialize`, and Extism does so before it has set
@@ -14,10 +16,10 @@ Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Exti
 
 import time
 from contextlib import suppress
-from threading import Event, Lock, Thread
+from threading import Event, Lock, Thread, get_ident
 from typing import Any
 
-from extism.extism import CompiledPlugin, Error, Plugin
+from extism.extism import CompiledPlugin, CurrentPlugin, Error, Function, Plugin, host_fn
 
 from handler.compile_cache import CompileCache
 from handler.deadline import Deadline
@@ -44,6 +46,12 @@ CRASHES = (
 """How the messages begin with which Extism tells that a guest crashed; others are the guest's own."""
 CANCEL_AGAIN = 0.005
 """Seconds after which a cancel is sent again, since one that was too early is dropped."""
+BEGUN = 0.02
+"""Seconds of CPU time of its thread after which a call has begun for sure, and may be cancelled.
+
+What Extism does before takes less, and a guest that waits instead of computing could not be interrupted anyway. Time on
+the clock would not do: on a busy machine a thread can stand still for a second, anywhere.
+"""
 SHORTER = 0.025
 """Seconds by which a deadline must be nearer than the plugin's own timeout to be worth a thread that watches it."""
 
@@ -205,6 +213,8 @@ class _Watch:
     def __init__(self, plugin: Plugin, deadline: Deadline) -> None:
         self._cancel = plugin.cancel_handle().cancel
         self._deadline = deadline
+        self._caller = time.pthread_getcpuclockid(get_ident())
+        self._before = time.thread_time()
         self._over = Event()
         self._cancelled = False
         self._thread = Thread(target=self._run, name="guest-deadline", daemon=True)
@@ -213,8 +223,9 @@ class _Watch:
     def _run(self) -> None:
         wait = self._deadline.remaining()
         while not self._over.wait(wait):
-            self._cancelled = True
-            self._cancel()
+            if time.clock_gettime(self._caller) - self._before > BEGUN:
+                self._cancelled = True
+                self._cancel()
             wait = CANCEL_AGAIN
 
     def end(self) -> bool:
@@ -224,18 +235,27 @@ class _Watch:
         return self._cancelled
 
 
-_ENDLESS = b'(module (func (export "run") (loop (br 0))))'
+_FENCE = b'(module (import "fence" "running" (func $running)) (func (export "run") (call $running) (loop (br 0))))'
 _fence_lock = Lock()
 _fence_module: list[CompiledPlugin] = []
+
+
+def _cancel_caller(plugin: CurrentPlugin, *_: object) -> None:
+    plugin.host_context()()
+
+
+_RUNNING: Function = host_fn(name="running", namespace="fence", signature=([], []))(_cancel_caller)
 
 
 def _fence() -> None:
     """Returns when Extism's timer has handled everything that was sent to it so far.
 
-    It handles its messages in order, so a guest that never ends, with a timeout of 1 ms, comes back behind all of them.
+    It handles its messages in order, so a guest that never ends and cancels itself comes back behind all of them. It
+    does so once it runs, because an interruption before that would be lost: a timeout of 1 ms met that gap in 1 of 20
+    calls.
     """
     with _fence_lock:
         if not _fence_module:
-            _fence_module.append(CompiledPlugin({"wasm": [{"data": _ENDLESS}], "timeout_ms": 1}, functions=[]))
+            _fence_module.append(CompiledPlugin({"wasm": [{"data": _FENCE}]}, functions=[_RUNNING]))
         with Plugin(_fence_module[0]) as plugin, suppress(Error):
-            plugin.call("run", b"")
+            plugin.call("run", b"", host_context=plugin.cancel_handle().cancel)
