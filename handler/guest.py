@@ -5,7 +5,8 @@ Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Exti
 * All instances of one compiled module share an engine, and an interruption hits whatever runs in it.
 * Extism's timer is one thread per process that handles messages (start, stop, cancel) in order. It interrupts an engine
   when it gets round to it, which can be after the call that was meant, so that the next call or instance dies of it.
-* A cancel that arrives before the call's start message is dropped.
+* A cancel that arrives before the call's start message is dropped, and an interruption between that message and the
+  guest's first instruction does nothing, but ends the timer's interest in the call: nothing will interrupt it any more.
 * A call's return code tells how it ended: 134 a trap (`timeout` is one), -1 Extism itself or an error set by a guest
   that then trapped, anything else is what the guest returned.
 * Creating an instance already runs the module's start function and `_initialize`, and Extism does so before it has set
@@ -14,12 +15,13 @@ Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Exti
 
 import os
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
-from extism.extism import CompiledPlugin, Error, Plugin
+from extism.extism import CompiledPlugin, Error, Function, Plugin, host_fn
 
 from handler.deadline import Deadline
 from handler.errors import (
@@ -43,6 +45,11 @@ CRASHES = (
 """How the messages begin with which Extism tells that a guest crashed; others are the guest's own."""
 CANCEL_AGAIN = 0.005
 """Seconds after which a cancel is sent again, since one that was too early is dropped."""
+BEGIN = 0.005
+"""Seconds without which a call is not begun: its interruption might come before the guest's first instruction."""
+NEAR = 0.025
+"""Seconds before its timeout from which on a call may be interrupted though it ends in time: the timer, kept off the
+processor by others, looks at the clock before it looks at the message that the call is over."""
 SHORTER = 0.025
 """Seconds by which a deadline must be nearer than the plugin's own timeout to be worth a thread that watches it."""
 
@@ -126,6 +133,8 @@ class Instance:
             PluginUnusable: The module does not export the function, or not as one that Extism can call.
         """
         self.check((function,))
+        if deadline.remaining() < BEGIN:
+            raise GuestDeadlineExceeded(f"no time was left to begin with plugin {self._spec.name!r}")
         timeout = self._spec.limits.timeout_ms / 1000
         watch = _Watch(self._plugin, deadline) if deadline.remaining() + SHORTER < timeout else None
         start = time.monotonic()
@@ -139,12 +148,12 @@ class Instance:
         except OverflowError as error:
             raise OutputTooLarge(f"plugin {self._spec.name!r} set an output of impossible length") from error
         finally:
-            interrupted = watch is not None and watch.end()
-            if interrupted or time.monotonic() - start >= timeout:
-                interrupted = True
+            cancelled = watch is not None and watch.end()
+            left = timeout - (time.monotonic() - start)
+            if cancelled or left < min(NEAR, timeout / 2):
                 _fence()  # or a late interruption would hit the next call
         if failure is not None:
-            raise self._failure(failure, interrupted=interrupted) from failure
+            raise self._failure(failure, overdue=cancelled or left <= 0) from failure
         self.sound = True
         return output
 
@@ -161,13 +170,13 @@ class Instance:
             )
         return bytes(buffer)
 
-    def _failure(self, error: Error, *, interrupted: bool) -> Exception:
+    def _failure(self, error: Error, *, overdue: bool) -> Exception:
         """What a failed call means; the instance stays sound only where the guest came to its end by itself."""
         code, message, name = self._plugin.return_code, str(error), self._spec.name
         match code, message:
             case 134, "timeout":
                 return GuestDeadlineExceeded(f"plugin {name!r} did not end in time")
-            case -1, _ if interrupted:  # the message is what the guest had set as its error before
+            case -1, _ if overdue:  # the message is what the guest had set as its error before
                 return GuestDeadlineExceeded(f"plugin {name!r} did not end in time")
             case -1, "oom":
                 return PluginOutOfMemory(f"plugin {name!r} wanted more memory than its memory_pages")
@@ -218,18 +227,31 @@ class _Watch:
         return self._cancelled
 
 
-_ENDLESS = b'(module (func (export "run") (loop (br 0))))'
+_ENDLESS = b"""(module
+    (import "fence" "running" (func $running))
+    (func (export "run") (call $running) (loop (br 0))))"""
 _fence_lock = Lock()
 _fence_module: list[CompiledPlugin] = []
+_fence_cancels: list[Callable[[], bool]] = []
+
+
+def _running(*_: object) -> None:
+    _fence_cancels[-1]()
+
+
+_RUNNING: Function = host_fn(name="running", namespace="fence", signature=([], []))(_running)
 
 
 def _fence() -> None:
     """Returns when Extism's timer has handled everything that was sent to it so far.
 
-    It handles its messages in order, so a guest that never ends, with a timeout of 1 ms, comes back behind all of them.
+    It handles its messages in order, so a guest that never ends and is cancelled comes back behind all of them. It is
+    cancelled when it runs: a timeout, or a cancel from outside, may come before the guest has really begun, and is lost
+    then (a timeout of 1 ms always is, where there is only one processor).
     """
     with _fence_lock:
         if not _fence_module:
-            _fence_module.append(CompiledPlugin({"wasm": [{"data": _ENDLESS}], "timeout_ms": 1}, functions=[]))
+            _fence_module.append(CompiledPlugin({"wasm": [{"data": _ENDLESS}]}, functions=[_RUNNING]))
         with Plugin(_fence_module[0]) as plugin, suppress(Error):
+            _fence_cancels[:] = [plugin.cancel_handle().cancel]
             plugin.call("run", b"")
