@@ -15,6 +15,7 @@ Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Exti
 """
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from threading import Event, Lock, Thread, get_ident
 from typing import Any
@@ -52,6 +53,11 @@ BEGUN = 0.02
 What Extism does before takes less, and a guest that waits instead of computing could not be interrupted anyway. Time on
 the clock would not do: on a busy machine a thread can stand still for a second, anywhere.
 """
+BEGIN = 0.005
+"""Seconds without which a call is not begun: its interruption might come before the guest's first instruction."""
+NEAR = 0.025
+"""Seconds before its timeout from which on a call may be interrupted though it ends in time: the timer, kept off the
+processor by others, looks at the clock before it looks at the message that the call is over."""
 SHORTER = 0.025
 """Seconds by which a deadline must be nearer than the plugin's own timeout to be worth a thread that watches it."""
 
@@ -140,6 +146,8 @@ class Instance:
             PluginUnusable: The module does not export the function, or not as one that Extism can call.
         """
         self.check((function,))
+        if deadline.remaining() < BEGIN:
+            raise GuestDeadlineExceeded(f"no time was left to begin with plugin {self._spec.name!r}")
         timeout = self._spec.limits.timeout_ms / 1000
         watch = _Watch(self._plugin, deadline) if deadline.remaining() + SHORTER < timeout else None
         start = time.monotonic()
@@ -153,12 +161,12 @@ class Instance:
         except OverflowError as error:
             raise OutputTooLarge(f"plugin {self._spec.name!r} set an output of impossible length") from error
         finally:
-            interrupted = watch is not None and watch.end()
-            if interrupted or time.monotonic() - start >= timeout:
-                interrupted = True
+            cancelled = watch is not None and watch.end()
+            left = timeout - (time.monotonic() - start)
+            if cancelled or left < min(NEAR, timeout / 2):
                 _fence()  # or a late interruption would hit the next call
         if failure is not None:
-            raise self._failure(failure, interrupted=interrupted) from failure
+            raise self._failure(failure, overdue=cancelled or left <= 0) from failure
         self.sound = True
         return output
 
@@ -175,13 +183,13 @@ class Instance:
             )
         return bytes(buffer)
 
-    def _failure(self, error: Error, *, interrupted: bool) -> Exception:
+    def _failure(self, error: Error, *, overdue: bool) -> Exception:
         """What a failed call means; the instance stays sound only where the guest came to its end by itself."""
         code, message, name = self._plugin.return_code, str(error), self._spec.name
         match code, message:
             case 134, "timeout":
                 return GuestDeadlineExceeded(f"plugin {name!r} did not end in time")
-            case -1, _ if interrupted:  # the message is what the guest had set as its error before
+            case -1, _ if overdue:  # the message is what the guest had set as its error before
                 return GuestDeadlineExceeded(f"plugin {name!r} did not end in time")
             case -1, "oom":
                 return PluginOutOfMemory(f"plugin {name!r} wanted more memory than its memory_pages")
@@ -213,8 +221,7 @@ class _Watch:
     def __init__(self, plugin: Plugin, deadline: Deadline) -> None:
         self._cancel = plugin.cancel_handle().cancel
         self._deadline = deadline
-        self._caller = time.pthread_getcpuclockid(get_ident())
-        self._before = time.thread_time()
+        self._used = _cpu_time_of_this_thread()
         self._over = Event()
         self._cancelled = False
         self._thread = Thread(target=self._run, name="guest-deadline", daemon=True)
@@ -223,7 +230,7 @@ class _Watch:
     def _run(self) -> None:
         wait = self._deadline.remaining()
         while not self._over.wait(wait):
-            if time.clock_gettime(self._caller) - self._before > BEGUN:
+            if self._used() > BEGUN:
                 self._cancelled = True
                 self._cancel()
             wait = CANCEL_AGAIN
@@ -233,6 +240,15 @@ class _Watch:
         self._over.set()
         self._thread.join()
         return self._cancelled
+
+
+def _cpu_time_of_this_thread() -> Callable[[], float]:
+    """What tells any thread how many seconds of CPU time this one has used since now."""
+    if not hasattr(time, "pthread_getcpuclockid"):  # macOS, where nothing but `serve` runs: time has to do
+        before = time.monotonic()
+        return lambda: time.monotonic() - before
+    clock, used = time.pthread_getcpuclockid(get_ident()), time.thread_time()
+    return lambda: time.clock_gettime(clock) - used
 
 
 _FENCE = b'(module (import "fence" "running" (func $running)) (func (export "run") (call $running) (loop (br 0))))'
