@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from handler.memory.dynamodb import EXPIRES_AT, KEY, VALUE
+from handler.memory.keys import KEY_BYTES
 from infra.errors import CommandError
 
 if TYPE_CHECKING:
@@ -19,12 +21,6 @@ if TYPE_CHECKING:
 
     from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
 
-KEY = "key"
-VALUE = "value"
-EXPIRES_AT = "expires_at"
-
-KEY_BYTES = 2048
-"""Most bytes of a partition key (DynamoDB Developer Guide, "Constraints")."""
 ITEM_BYTES = 400 * 1024
 """Most bytes of an item, the names of its attributes included (DynamoDB Developer Guide, "Constraints")."""
 LAST_SECOND = 253_402_300_799

@@ -1,15 +1,17 @@
 """The contents of a memory table: reads, writes, lists and loads items."""
 
 import contextlib
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import BotoCoreError, ClientError
+from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
-from infra.items import KEY, Item, ItemError, check_key
+from handler.memory.dynamodb import KEY
+from infra.errors import CommandError
+from infra.items import Item, ItemError, check_key
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -24,7 +26,7 @@ BACKOFF_SECONDS = 0.05
 LONGEST_BACKOFF_SECONDS = 5.0
 
 
-class TableError(Exception):
+class TableError(CommandError):
     """DynamoDB refused, broke or cannot be reached; the message names the table and the reason."""
 
 
@@ -127,6 +129,7 @@ class MemoryTable:
         items: Sequence[Item],
         progress: Callable[[int], None] | None = None,
         *,
+        start: int = 0,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Writes items in batches, each in place of one with the same key.
@@ -137,37 +140,46 @@ class MemoryTable:
         Args:
             items: What to write; no key twice.
             progress: Is told how many more items are written, after every answer.
+            start: How many items to pass over, such as the `written` of a load that ended early.
             sleep: Waits for a number of seconds.
 
         Raises:
             LoadError: Not everything is written.
         """
-        for start in range(0, len(items), BATCH_ITEMS):
+        for written in range(start, len(items), BATCH_ITEMS):
             try:
-                self._write_batch(items[start : start + BATCH_ITEMS], progress, sleep)
+                self._write_batch(items[written : written + BATCH_ITEMS], progress, sleep)
             except TableError as error:
-                message = f"{error}; {start} of {len(items)} items are written for certain"
-                raise LoadError(message, start) from error
+                message = f"{error}; {written} of {len(items)} items are written for certain"
+                raise LoadError(message, written) from error
 
     def _write_batch(
         self, items: Sequence[Item], progress: Callable[[int], None] | None, sleep: Callable[[float], None]
     ) -> None:
         requests: list[WriteRequestUnionTypeDef] = [{"PutRequest": {"Item": item.to_attributes()}} for item in items]
-        for attempt in range(BATCH_ATTEMPTS):
-            if attempt:
-                longest = min(BACKOFF_SECONDS * 2 ** (attempt - 1), LONGEST_BACKOFF_SECONDS)
-                sleep(random.uniform(0, longest))  # noqa: S311 - spreads clients out, nothing secret
+
+        def send() -> int:
+            """Sends what is left and returns how many items DynamoDB leaves."""
             with self._told():
                 response = self._client.batch_write_item(RequestItems={self._name: requests})
-            unprocessed = [request for left in response["UnprocessedItems"].values() for request in left]
+            sent = len(requests)
+            requests[:] = [request for left in response["UnprocessedItems"].values() for request in left]
             if progress:
-                progress(len(requests) - len(unprocessed))
-            if not unprocessed:
-                return
-            requests = list(unprocessed)
-        raise TableError(
-            f"table {self._name}: DynamoDB throttles, {len(requests)} items are left after {attempt + 1} attempts"
+                progress(sent - len(requests))
+            return len(requests)
+
+        until_nothing_is_left = Retrying(
+            retry=retry_if_result(bool),
+            stop=stop_after_attempt(BATCH_ATTEMPTS),
+            # Random waits spread clients out that were throttled together.
+            wait=wait_random_exponential(multiplier=BACKOFF_SECONDS, max=LONGEST_BACKOFF_SECONDS),
+            sleep=sleep,
+            retry_error_callback=lambda last: last.outcome and last.outcome.result(),
         )
+        if left := until_nothing_is_left(send):
+            raise TableError(
+                f"table {self._name}: DynamoDB throttles, {left} items are left after {BATCH_ATTEMPTS} attempts"
+            )
 
     @contextlib.contextmanager
     def _told(self) -> Iterator[None]:

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
+from handler.memory.keys import KEY_BYTES
 from infra import local_dynamodb
-from infra.items import ITEM_BYTES, KEY_BYTES, LAST_SECOND, Item, ItemError, parse_items, read_items
+from infra.items import ITEM_BYTES, LAST_SECOND, Item, ItemError, parse_items, read_items
 
 
 def parse(*entries: Any) -> list[Item]:

@@ -213,8 +213,11 @@ class TestLoad:
                 table.load(ITEMS)
             assert raised.value.written == 25
             answer(stubber, puts(ITEMS[25:50]), left=[])
+            stubber.add_client_error("batch_write_item", "ProvisionedThroughputExceededException", "slow down")
+            with pytest.raises(LoadError, match=r"50 of 60 items"):
+                table.load(ITEMS, start=25)
             answer(stubber, puts(ITEMS[50:]), left=[])
-            table.load(ITEMS[raised.value.written :])
+            table.load(ITEMS, start=50)
             stubber.assert_no_pending_responses()
 
 
