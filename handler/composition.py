@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
@@ -53,6 +54,8 @@ def _create_store(settings: Settings) -> MemoryStore:
 
 def create_app(settings: Settings, service: PluginService, run: "Run | None" = None) -> "ASGI":
     """The ASGI application; `run` says how blocking work is run, by default in place."""
+    # Pydantic would look for plugins in every installed package's metadata; there are none.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     from handler import api
     from handler.base_path import BasePath
 
