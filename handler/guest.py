@@ -1,13 +1,7 @@
-"""One module in Extism: compiled, instantiated, called and interrupted. Nothing here is shared between threads.
+"""One module in Extism: compiled, instantiated and called. Nothing here is shared between threads.
 
 Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Extism's plugin.rs, sdk.rs and timer.rs):
 
-* All instances of one compiled module share an engine, and an interruption hits whatever runs in it.
-* Extism's timer is one thread per process that handles messages (start, stop, cancel) in order. It interrupts an engine
-  when it gets round to it, which can be after the call that was meant, so that the next call or instance dies of it.
-* A cancel that arrives before the call's start message is dropped. An interruption between that message and the call
-  itself is lost for good: Extism sets the call's epoch deadline after it, and the timer has forgotten the call by then,
-  so that neither its timeout nor a further cancel ends the guest.
 * A call's return code tells how it ended: 134 a trap (`timeout` is one), -1 Extism itself or an error set by a guest
   that then trapped, anything else is what the guest returned.
 * Creating an instance already runs the module's start function and `_initialize`, and Extism does so before it has set
@@ -15,12 +9,9 @@ Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Exti
 """
 
 import time
-from collections.abc import Callable
-from contextlib import suppress
-from threading import Event, Lock, Thread, get_ident
 from typing import Any
 
-from extism.extism import CompiledPlugin, CurrentPlugin, Error, Function, Plugin, host_fn
+from extism.extism import CompiledPlugin, Error, Plugin
 
 from handler.compile_cache import CompileCache
 from handler.deadline import Deadline
@@ -33,6 +24,7 @@ from handler.errors import (
     PluginUnusable,
 )
 from handler.host_functions import HOST_FUNCTIONS
+from handler.interruption import Watch, fence
 from handler.plugins import PluginSpec
 
 TRAPPED = 134
@@ -45,14 +37,6 @@ CRASHES = (
     "failed to initialize wasi runtime",
 )
 """How the messages begin with which Extism tells that a guest crashed; others are the guest's own."""
-CANCEL_AGAIN = 0.005
-"""Seconds after which a cancel is sent again, since one that was too early is dropped."""
-BEGUN = 0.02
-"""Seconds of CPU time of its thread after which a call has begun for sure, and may be cancelled.
-
-What Extism does before takes less, and a guest that waits instead of computing could not be interrupted anyway. Time on
-the clock would not do: on a busy machine a thread can stand still for a second, anywhere.
-"""
 BEGIN = 0.005
 """Seconds without which a call is not begun: its interruption might come before the guest's first instruction."""
 NEAR = 0.025
@@ -149,7 +133,7 @@ class Instance:
         if deadline.remaining() < BEGIN:
             raise GuestDeadlineExceeded(f"no time was left to begin with plugin {self._spec.name!r}")
         timeout = self._spec.limits.timeout_ms / 1000
-        watch = _Watch(self._plugin, deadline) if deadline.remaining() + SHORTER < timeout else None
+        watch = Watch(self._plugin, deadline) if deadline.remaining() + SHORTER < timeout else None
         start = time.monotonic()
         self.sound = False
         failure: Error | None = None
@@ -164,7 +148,7 @@ class Instance:
             cancelled = watch is not None and watch.end()
             left = timeout - (time.monotonic() - start)
             if cancelled or left < min(NEAR, timeout / 2):
-                _fence()  # or a late interruption would hit the next call
+                fence()  # or a late interruption would hit the next call
         if failure is not None:
             raise self._failure(failure, overdue=cancelled or left <= 0) from failure
         self.sound = True
@@ -213,65 +197,3 @@ class _Plugin(Plugin):  # type: ignore[misc]
             super()._check_error(rc)
         except UnicodeDecodeError as error:  # the guest's message is whatever it put there
             raise Error(error.object.decode(errors="replace")) from None
-
-
-class _Watch:
-    """Interrupts a call at a deadline nearer than the timeout that is compiled into the plugin."""
-
-    def __init__(self, plugin: Plugin, deadline: Deadline) -> None:
-        self._cancel = plugin.cancel_handle().cancel
-        self._deadline = deadline
-        self._used = _cpu_time_of_this_thread()
-        self._over = Event()
-        self._cancelled = False
-        self._thread = Thread(target=self._run, name="guest-deadline", daemon=True)
-        self._thread.start()
-
-    def _run(self) -> None:
-        wait = self._deadline.remaining()
-        while not self._over.wait(wait):
-            if self._used() > BEGUN:
-                self._cancelled = True
-                self._cancel()
-            wait = CANCEL_AGAIN
-
-    def end(self) -> bool:
-        """Stops watching; returns whether the call was interrupted, or may yet be."""
-        self._over.set()
-        self._thread.join()
-        return self._cancelled
-
-
-def _cpu_time_of_this_thread() -> Callable[[], float]:
-    """What tells any thread how many seconds of CPU time this one has used since now."""
-    if not hasattr(time, "pthread_getcpuclockid"):  # macOS, where nothing but `serve` runs: time has to do
-        before = time.monotonic()
-        return lambda: time.monotonic() - before
-    clock, used = time.pthread_getcpuclockid(get_ident()), time.thread_time()
-    return lambda: time.clock_gettime(clock) - used
-
-
-_FENCE = b'(module (import "fence" "running" (func $running)) (func (export "run") (call $running) (loop (br 0))))'
-_fence_lock = Lock()
-_fence_module: list[CompiledPlugin] = []
-
-
-def _cancel_caller(plugin: CurrentPlugin, *_: object) -> None:
-    plugin.host_context()()
-
-
-_RUNNING: Function = host_fn(name="running", namespace="fence", signature=([], []))(_cancel_caller)
-
-
-def _fence() -> None:
-    """Returns when Extism's timer has handled everything that was sent to it so far.
-
-    It handles its messages in order, so a guest that never ends and cancels itself comes back behind all of them. It
-    does so once it runs, because an interruption before that would be lost: a timeout of 1 ms met that gap in 1 of 20
-    calls.
-    """
-    with _fence_lock:
-        if not _fence_module:
-            _fence_module.append(CompiledPlugin({"wasm": [{"data": _FENCE}]}, functions=[_RUNNING]))
-        with Plugin(_fence_module[0]) as plugin, suppress(Error):
-            plugin.call("run", b"", host_context=plugin.cancel_handle().cancel)
