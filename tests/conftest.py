@@ -4,6 +4,7 @@ import tests.environment  # noqa: F401 - before anything that reads the environm
 
 # isort: split
 import asyncio
+import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -53,6 +54,16 @@ class MakeHandler(Protocol):
     def __call__(self, **environ: str) -> "EventHandler":
         """With the article's Map as the memory unless EXTISM_LAMBDA_MEMORY says otherwise."""
         ...
+
+
+@pytest.fixture(autouse=True)
+def log_levels() -> Iterator[None]:
+    """Puts back the levels of the loggers that a handler sets for its whole process."""
+    loggers = [logging.getLogger(name) for name in ("handler", "botocore", "mangum")]
+    levels = [logger.level for logger in loggers]
+    yield
+    for logger, level in zip(loggers, levels, strict=True):
+        logger.setLevel(level)
 
 
 @pytest.fixture
