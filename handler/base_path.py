@@ -7,6 +7,9 @@ from urllib.parse import unquote
 
 from mangum.types import ASGI, Receive, Scope, Send
 
+DEFAULT = "$default"
+"""The route of an HTTP API that takes what no other takes, and its stage that adds nothing to the path."""
+
 PARAMETER = re.compile(r"\{([^}+]+)\+?\}")
 
 
@@ -36,31 +39,34 @@ class BasePath:
 
     def _base(self, scope: Scope) -> str:
         path: str = scope["path"]
-        for base in (self._configured, unquote(base_of_event(scope.get("aws.event") or {}))):
+        for base in (self._configured, base_of_event(scope.get("aws.event") or {})):
             if base and (path == base or path.startswith(base + "/")):
                 return base
         return ""
 
 
 def base_of_event(event: Mapping[str, Any]) -> str:
-    """The base path that an API Gateway event tells, percent-encoded as there; empty where there is none.
+    """The base path that an API Gateway event tells, without percent-encoding; empty where there is none.
 
     The event names the route that matched (`resource`, or `routeKey` in format 2.0) and its parameters. What the path
-    has before that is the mapping of a custom domain, or in format 2.0 the stage. The catch-all route `$default` tells
-    nothing, but then the stage's name does, if the domain is API Gateway's own.
+    has before that is the mapping of a custom domain, or the stage of an HTTP API. The catch-all route `$default` tells
+    nothing, but then it is the stage, which an HTTP API puts in front of the path whatever domain was called
+    (CodeGenieApp/serverless-express, issue 465).
     """
     context = event.get("requestContext") or {}
     http = context.get("http")
     if http is None:
         path, route = event.get("path") or "", event.get("resource") or ""
     else:
-        path, route = http.get("path") or "", (event.get("routeKey") or "").partition(" ")[2]
-    if route:
-        parameters = event.get("pathParameters") or {}
-        tail = PARAMETER.sub(lambda match: str(parameters.get(match[1], "")), route)
+        path, route = http.get("path") or "", (event.get("routeKey") or "").rpartition(" ")[2]
+    parameters = event.get("pathParameters") or {}
+    if route not in ("", DEFAULT) and all(name in parameters for name in PARAMETER.findall(route)):
+        path, tail = unquote(path), unquote(PARAMETER.sub(lambda match: str(parameters[match[1]]), route))
         if tail == "/":
             return path.rstrip("/")
-        return path.removesuffix(tail) if path.endswith(tail) else ""
-    stage = context.get("stage") or ""
-    own_domain = ".execute-api." in (context.get("domainName") or "")
-    return f"/{stage}" if http is not None and own_domain and stage not in ("", "$default") else ""
+        if path.endswith(tail):
+            return path.removesuffix(tail)
+    stage = context.get("stage") or DEFAULT
+    if stage == DEFAULT or "version" not in event:  # a REST API's event has no version, and its path no stage
+        return ""
+    return f"/{stage}"

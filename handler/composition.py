@@ -12,6 +12,7 @@ from handler.plugins import load_catalog
 from handler.pool import PluginPool
 from handler.service import PluginService
 from handler.settings import MemoryKind, Settings
+from handler.snapstart import SnapStartHooks
 
 if TYPE_CHECKING:
     from mangum.types import ASGI
@@ -27,7 +28,8 @@ def create_service(settings: Settings) -> PluginService:
         ConfigurationError: A plugin.toml is wrong, or the default plugin is not there.
     """
     logging.getLogger("handler").setLevel(settings.log_level)
-    logging.getLogger("mangum").setLevel(logging.WARNING)  # it logs a line per request, as the service does
+    for chatty in ("botocore", "mangum"):  # where they found credentials; a line per request, as the service does
+        logging.getLogger(chatty).setLevel(logging.WARNING)
     catalog = load_catalog(settings.plugins)
     if settings.default_plugin not in catalog:
         raise ConfigurationError(
@@ -44,7 +46,9 @@ def _create_store(settings: Settings) -> MemoryStore:
         return MapStore()
     from handler.memory import dynamodb  # boto3 takes a while, and the guest is compiling by now
 
-    return dynamodb.DynamoDBStore(dynamodb.create_client(), settings.table, consistent=settings.consistent_reads)
+    return dynamodb.DynamoDBStore(
+        dynamodb.create_client(settings.region), settings.table, consistent=settings.consistent_reads
+    )
 
 
 def create_app(settings: Settings, service: PluginService, run: "Run | None" = None) -> "ASGI":
@@ -63,6 +67,7 @@ def create_handler(environ: Mapping[str, str]) -> "EventHandler":
     """
     settings = Settings.from_environ(environ)
     service = create_service(settings)
+    SnapStartHooks(service).register(environ)
     from mangum import Mangum
     from mangum.adapter import DEFAULT_TEXT_MIME_TYPES
 

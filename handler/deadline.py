@@ -19,7 +19,7 @@ class LambdaContext(Protocol):
         ...
 
 
-ANSWER_MARGIN = 0.1
+ANSWER_MARGIN = 0.25
 """Seconds kept back from what is left of a Lambda invocation, to make the answer and hand it over."""
 
 

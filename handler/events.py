@@ -74,7 +74,7 @@ class EventHandler:
 
     def close(self) -> None:
         """Frees the instances and the loop, where the process outlives the handler, as it does not in Lambda."""
-        self._service.close()
+        self._service.release()
         self._loop.close()
 
     def _answer_http(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:

@@ -8,17 +8,18 @@ Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Exti
 * A cancel that arrives before the call's start message is dropped.
 * A call's return code tells how it ended: 134 a trap (`timeout` is one), -1 Extism itself or an error set by a guest
   that then trapped, anything else is what the guest returned.
+* Creating an instance already runs the module's start function and `_initialize`, and Extism does so before it has set
+  up what host functions need: a guest that calls one there ends the process. No timeout interrupts them either.
 """
 
-import os
 import time
 from contextlib import suppress
-from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
 
 from extism.extism import CompiledPlugin, Error, Plugin
 
+from handler.compile_cache import CompileCache
 from handler.deadline import Deadline
 from handler.errors import (
     GuestDeadlineExceeded,
@@ -35,18 +36,26 @@ TRAPPED = 134
 EXTISM_FAILED = -1
 MESSAGE_CHARACTERS = 2000
 """Most characters of a guest's error message that are passed on; the message can be as long as its memory."""
+CRASHES = (
+    "error while executing at wasm backtrace:",
+    "Exited with i32 exit status",
+    "failed to initialize wasi runtime",
+)
+"""How the messages begin with which Extism tells that a guest crashed; others are the guest's own."""
 CANCEL_AGAIN = 0.005
 """Seconds after which a cancel is sent again, since one that was too early is dropped."""
 SHORTER = 0.025
 """Seconds by which a deadline must be nearer than the plugin's own timeout to be worth a thread that watches it."""
 
-SHIPPED_CACHE = Path(__file__).resolve().parent.parent / "compile-cache.toml"
-# Without it Extism makes a cache below HOME and fails where it cannot, as on Lambda. Empty means no cache.
-os.environ.setdefault("EXTISM_CACHE_CONFIG", str(SHIPPED_CACHE) if SHIPPED_CACHE.exists() else "")
+compile_cache = CompileCache()
 
 
 class Module:
     """A compiled plugin with an engine of its own.
+
+    Attributes:
+        cache: What the compile cache did for it.
+        milliseconds: How long it took to compile, or to load from the cache.
 
     Raises:
         PluginUnusable: The file cannot be read, has another hash, is no valid module, or needs an import that nobody
@@ -55,10 +64,13 @@ class Module:
 
     def __init__(self, spec: PluginSpec) -> None:
         self.spec = spec
+        entries, start = compile_cache.entries(), time.perf_counter()
         try:
             self._compiled = CompiledPlugin(_manifest(spec), wasi=spec.wasi, functions=HOST_FUNCTIONS)
         except Error as error:
             raise PluginUnusable(f"plugin {spec.name!r} cannot be loaded; the log says why") from error
+        self.milliseconds = (time.perf_counter() - start) * 1000
+        self.cache = compile_cache.state_since(entries)
 
     def instantiate(self) -> "Instance":
         """A new instance, with a memory of its own."""
@@ -124,19 +136,23 @@ class Instance:
         watch = _Watch(self._plugin, deadline) if deadline.remaining() + SHORTER < timeout else None
         start = time.monotonic()
         self.sound = False
+        failure: Error | None = None
+        output = b""
         try:
             output = self._plugin.call(function, data, self._output)
-        except UnicodeDecodeError as error:  # Extism's SDK decodes the guest's message
-            raise PluginReportedError("the plugin's message is not UTF-8") from error
         except Error as error:
-            raise self._failure(error) from error
-        else:
-            self.sound = True
+            failure = error
+        except OverflowError as error:
+            raise OutputTooLarge(f"plugin {self._spec.name!r} set an output of impossible length") from error
         finally:
             interrupted = watch is not None and watch.end()
             if interrupted or time.monotonic() - start >= timeout:
+                interrupted = True
                 _fence()  # or a late interruption would hit the next call
-        return bytes(output)
+        if failure is not None:
+            raise self._failure(failure, interrupted=interrupted) from failure
+        self.sound = True
+        return output
 
     def close(self) -> None:
         """Frees the instance; more than once is fine."""
@@ -151,21 +167,23 @@ class Instance:
             )
         return bytes(buffer)
 
-    def _failure(self, error: Error) -> Exception:
+    def _failure(self, error: Error, *, interrupted: bool) -> Exception:
         """What a failed call means; the instance stays sound only where the guest came to its end by itself."""
         code, message, name = self._plugin.return_code, str(error), self._spec.name
         match code, message:
             case 134, "timeout":
                 return GuestDeadlineExceeded(f"plugin {name!r} did not end in time")
+            case -1, _ if interrupted:  # the message is what the guest had set as its error before
+                return GuestDeadlineExceeded(f"plugin {name!r} did not end in time")
             case -1, "oom":
                 return PluginOutOfMemory(f"plugin {name!r} wanted more memory than its memory_pages")
-            case _ if (
-                code == TRAPPED or "wasm backtrace" in message or message.startswith("Exited with i32 exit status")
-            ):
+            case -1, "failed to allocate extism memory":
+                return PluginOutOfMemory(f"the input does not fit into the memory_pages of plugin {name!r}")
+            case _ if code == TRAPPED or message.startswith(CRASHES):
                 return PluginTrapped(f"plugin {name!r} crashed")
             case _:
                 self.sound = code != EXTISM_FAILED
-                return PluginReportedError(message[:MESSAGE_CHARACTERS])
+                return PluginReportedError(message[:MESSAGE_CHARACTERS] or f"the function returned {code}")
 
 
 class _Plugin(Plugin):  # type: ignore[misc]
@@ -175,7 +193,10 @@ class _Plugin(Plugin):  # type: ignore[misc]
 
     def _check_error(self, rc: int) -> None:
         self.return_code = rc
-        super()._check_error(rc)
+        try:
+            super()._check_error(rc)
+        except UnicodeDecodeError as error:  # the guest's message is whatever it put there
+            raise Error(error.object.decode(errors="replace")) from None
 
 
 class _Watch:

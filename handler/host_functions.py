@@ -13,7 +13,7 @@ from extism.extism import CurrentPlugin, Function, Val, ValType, host_fn
 
 from handler.errors import GuestDeadlineExceeded, InternalError, InvocationError, PluginOutOfMemory
 from handler.invocation import current_invocation
-from handler.memory.keys import check_key_size
+from handler.memory.keys import check_size
 
 NAMESPACES = ("extism:host/user", "env")
 MEMORY_GET = "hostMemoryGet"
@@ -42,10 +42,17 @@ def _memory_get(plugin: CurrentPlugin, inputs: list[Val], outputs: list[Val], *_
 
 
 def _key_at(plugin: CurrentPlugin, offset: int) -> bytes:
-    """The bytes of the block at an offset; none where there is no block."""
+    """The bytes of the block at an offset; none where there is no block.
+
+    Raises:
+        InvalidMemoryKey: The block is larger than a key can be. It is not read then: the length is the guest's word,
+            and might reach beyond the guest's memory.
+    """
     # Extism hands the guest's unsigned offset over as a signed number.
     block = plugin.memory_at_offset(offset & UNSIGNED)
-    check_key_size(len(block))  # before the copy: the length is the guest's word
+    if block.length == 0:
+        return b""
+    check_size(block.length)
     return bytes(plugin.memory(block))
 
 

@@ -2,6 +2,7 @@
 
 import logging
 import time
+from concurrent import futures
 from concurrent.futures import Future
 from contextlib import contextmanager
 from threading import Condition, Thread
@@ -51,6 +52,13 @@ class PluginPool:
             if self._slots == 0:
                 self._free.append(self._new_slot())
 
+    def wait(self, deadline: Deadline) -> None:
+        """Waits until the free slots are compiled, or cannot be."""
+        with self._returned:
+            slots = list(self._free)
+        for slot in slots:
+            slot.wait(deadline)
+
     def check(self, functions: tuple[str, ...], deadline: Deadline) -> None:
         """Makes sure that there is an instance which exports these functions, without calling one.
 
@@ -71,11 +79,11 @@ class PluginPool:
         with self._lease(invocation.deadline) as slot:
             return slot.call(function, data, invocation)
 
-    def close(self) -> None:
-        """Frees all instances that are not in use."""
+    def release(self) -> None:
+        """Frees all instances that are not in use; the modules stay."""
         with self._returned:
             for slot in self._free:
-                slot.close()
+                slot.release()
 
     def _new_slot(self) -> "_Slot":
         self._slots += 1
@@ -131,7 +139,7 @@ class _Slot:
             failure = error
         finally:
             if invocation.failure is not None or not instance.sound or self._spec.isolation is Isolation.FRESH:
-                self.close()
+                self.release()
         failure = invocation.failure or failure
         if isinstance(failure, DeadlineExceeded):
             raise _overdue(self._spec.name, invocation.memory.seconds, time.monotonic() - started) from failure
@@ -149,23 +157,35 @@ class _Slot:
             self._instance = module.instantiate()
         return self._instance
 
-    def close(self) -> None:
+    def wait(self, deadline: Deadline) -> None:
+        """Waits until the module is compiled, or cannot be."""
+        futures.wait([self._module], deadline.timeout())
+
+    def release(self) -> None:
         """Frees the instance; the module stays."""
         if self._instance is not None:
             self._instance.close()
             self._instance = None
 
     def _compile(self) -> None:
-        start = time.perf_counter()
         try:
             from handler.guest import Module  # noqa: PLC0415 - loading libextism takes its time too
 
-            self._module.set_result(Module(self._spec))
+            module = Module(self._spec)
         except BaseException as error:  # noqa: BLE001 - whoever waits for the module gets it
             self._module.set_exception(error)
-        else:
-            milliseconds = round((time.perf_counter() - start) * 1000, 1)
-            logger.debug("plugin compiled", extra={"plugin": self._spec.name, "compile_ms": milliseconds})
+            return
+        self._module.set_result(module)
+        logger.info(
+            "plugin %s loaded: compile cache %s",
+            self._spec.name,
+            module.cache,
+            extra={
+                "plugin": self._spec.name,
+                "compile_cache": module.cache,
+                "compile_ms": round(module.milliseconds, 1),
+            },
+        )
 
 
 def _overdue(plugin: str, store_seconds: float, seconds: float) -> DeadlineExceeded:

@@ -1,10 +1,11 @@
 """Errors as RFC 9457 problem documents."""
 
 import logging
+from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
-from handler.errors import DeadlineExceeded, InvocationError
+from handler.errors import DeadlineExceeded, InternalError, InvocationError
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +27,18 @@ def problem(error: InvocationError, request_id: str) -> dict[str, Any]:
 
 
 def log_failure(error: InvocationError, request_id: str) -> None:
-    """Logs a failed request: with all causes where the fault is on this side, in a line where it is the client's."""
-    fault = error.status >= HTTPStatus.INTERNAL_SERVER_ERROR
+    """Logs a failed request with what must not be in its answer: the causes, and a stack trace where it is a bug."""
     logger.log(
-        logging.ERROR if fault else logging.INFO,
-        "request failed: %s",
+        logging.ERROR if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR else logging.INFO,
+        "request failed: %s%s",
         error.detail,
-        exc_info=error if fault else None,
+        "".join(f"; {type(cause).__name__}: {cause}" for cause in _causes(error)),
+        exc_info=error if type(error) is InternalError else None,
         extra={"request": request_id, "type": error.type, "status": error.status},
     )
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    while (cause := error.__cause__) is not None:
+        yield cause
+        error = cause

@@ -66,7 +66,7 @@ class PluginService:
         spec = target.plugin
         check_input(target, len(data))
         learned = self._learned.setdefault((spec.name, target.function), LearnedKeys(spec.prefetch))
-        memory = GrantedMemory(self._store, spec.reads, learned.expected())
+        memory = GrantedMemory(self._store, spec, learned.expected())
         start = time.perf_counter()
         outcome = InternalError.type
         try:
@@ -109,10 +109,18 @@ class PluginService:
         spec = self.catalog[self.default_plugin]
         self._pools[spec.name].check(spec.functions, deadline)
 
-    def close(self) -> None:
-        """Frees all instances that are not in use."""
+    def compile_all(self, deadline: Deadline) -> None:
+        """Compiles every plugin, or waits for it; one that cannot be compiled is told by its first request."""
         for pool in self._pools.values():
-            pool.close()
+            pool.prepare()
+        for pool in self._pools.values():
+            pool.wait(deadline)
+
+    def release(self) -> None:
+        """Frees all instances that are not in use, and the store's connections; both are made anew when needed."""
+        for pool in self._pools.values():
+            pool.release()
+        self._store.disconnect()
 
 
 def check_input(target: Target, size: int) -> None:

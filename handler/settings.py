@@ -32,6 +32,7 @@ class Settings:
         plugins: The folder of plugins, one folder each.
         default_plugin: The plugin that `POST /` runs.
         memory: What answers `hostMemoryGet`.
+        region: AWS_REGION, which boto3 itself does not read; None leaves it to boto3 (AWS_DEFAULT_REGION, a profile).
         table: The DynamoDB table's name or ARN; empty only where the memory is the map.
         consistent_reads: Whether reads are strongly consistent, at twice the read units.
         concurrency: How many calls of one plugin may run at the same time in one process.
@@ -42,6 +43,7 @@ class Settings:
     plugins: Path
     default_plugin: str
     memory: MemoryKind
+    region: str | None
     table: str
     consistent_reads: bool
     concurrency: int
@@ -73,6 +75,7 @@ class Settings:
             ),
             default_plugin=environ.get("EXTISM_LAMBDA_DEFAULT_PLUGIN") or "simple",
             memory=memory,
+            region=environ.get("AWS_REGION") or None,
             table=read(
                 "EXTISM_LAMBDA_TABLE",
                 "",

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from handler.errors import ExtismLambdaError
+from infra.errors import CommandError
 
 TASK_ROOT = "/var/task"
 """Where Lambda puts the unpacked artifact, read-only."""
 
 
-class BuildError(ExtismLambdaError):
+class BuildError(CommandError):
     """The artifact cannot be built; the message names the thing, its value and the way out."""
 
 

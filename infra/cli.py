@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.table import Table
 
 from handler.errors import ExtismLambdaError
+from infra.errors import CommandError
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -29,7 +30,7 @@ table or an endpoint an embedded DynamoDB with the messages of `infra/seed.json`
 """,
 )
 out = Console()
-err = Console(stderr=True)
+err = Console(stderr=True, soft_wrap=True)
 
 
 @app.command()
@@ -89,7 +90,7 @@ def plugins(
             problems += [f"{finding.name}: {finding.problem}"] if finding.problem else []
     out.print(table)
     for problem in problems:
-        err.print(problem, style="red", markup=False, highlight=False, soft_wrap=True)
+        err.print(problem, style="red", markup=False, highlight=False)
     if problems:
         raise typer.Exit(1)
 
@@ -112,7 +113,7 @@ def build(
     table.add_row("total", f"{report.total:,}", style="bold")
     out.print(table)
     if report.cache == "off":
-        err.print(f"No compile cache: {report.cache_reason}", style="yellow", markup=False, soft_wrap=True)
+        err.print(f"No compile cache: {report.cache_reason}", style="yellow", markup=False)
     for path, milliseconds in report.cached.items():
         out.print(f"{path} loads from the compile cache in {milliseconds:.0f} ms here", highlight=False)
 
@@ -127,6 +128,6 @@ def main() -> None:
     logging.basicConfig(format="%(levelname)s %(name)s %(message)s")
     try:
         app()
-    except ExtismLambdaError as error:
-        err.print(f"extism-lambda: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    except (ExtismLambdaError, CommandError) as error:
+        err.print(f"extism-lambda: {error}", style="red", markup=False, highlight=False)
         raise SystemExit(1) from None

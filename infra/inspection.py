@@ -54,7 +54,7 @@ def problem_of(spec: PluginSpec) -> str | None:
     except InvocationError as error:
         return f"{spec.wasm}: {error.__cause__ or error.detail}"
     finally:
-        pool.close()
+        pool.release()
     if MEMORY_GET in imports(spec.wasm) and not (spec.reads.keys or spec.reads.prefixes):
         return f"{spec.wasm.parent / 'plugin.toml'}: the module imports {MEMORY_GET}, but [memory] read grants no key"
     return None

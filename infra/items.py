@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+from infra.errors import CommandError
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
@@ -34,7 +36,7 @@ _short = reprlib.repr
 FIELDS = ("key", "value", "value_base64", "expires_at")
 
 
-class ItemError(ValueError):
+class ItemError(CommandError, ValueError):
     """An item, or a file of items, is not in the form that the table takes."""
 
 
@@ -56,8 +58,7 @@ class Item:
     expires_at: int | None = None
 
     def __post_init__(self) -> None:
-        if not 1 <= (length := len(_encode("key", self.key))) <= KEY_BYTES:
-            raise ItemError(f"key {_short(self.key)} has {length} bytes: 1 to {KEY_BYTES} are allowed")
+        check_key(self.key)
         if self.expires_at is not None and not 0 <= self.expires_at <= LAST_SECOND:
             raise ItemError(f"expires_at {self.expires_at} is not allowed: expected epoch seconds, 0 to {LAST_SECOND}")
         if self.size > ITEM_BYTES:
@@ -117,6 +118,16 @@ class Item:
                 return cls(key, value, int(float(seconds)))
             case other:
                 raise ItemError(f"key {_short(key)}: attribute {EXPIRES_AT!r} {_describe(other)}: expected N")
+
+
+def check_key(key: str) -> None:
+    """Checks what the table takes as a key.
+
+    Raises:
+        ItemError: It is not 1 to 2048 bytes of UTF-8.
+    """
+    if not 1 <= (length := len(_encode("key", key))) <= KEY_BYTES:
+        raise ItemError(f"key {_short(key)} has {length} bytes: 1 to {KEY_BYTES} are allowed")
 
 
 def read_items(path: Path) -> list[Item]:

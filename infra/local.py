@@ -76,7 +76,7 @@ def serve(host: str, port: int, console: Console) -> None:
                 create_app(settings, service, in_thread), host=host, port=port, lifespan="off", access_log=False
             )
         finally:
-            service.close()
+            service.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from infra.errors import CommandError
 from infra.items import Item, read_items
 from infra.template import Template
 
@@ -38,7 +39,7 @@ CLIENT_CONFIG = Config(
 _RUNNING = Lock()
 
 
-class LocalDynamoDBError(Exception):
+class LocalDynamoDBError(CommandError):
     """The local DynamoDB cannot be started."""
 
 
@@ -137,10 +138,11 @@ def _one_per_process() -> Iterator[None]:
 
 def _listen(host: str, port: int) -> socket.socket:
     """Binds the address here, where a failure can be told: werkzeug would exit the process."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    if not 0 <= port <= 65535:  # noqa: PLR2004
+        raise LocalDynamoDBError(f"cannot listen at {_for_url(host)}:{port}: a port is a number from 0 to 65535")
     try:
-        return socket.create_server((host, port), family=family)
-    except (OSError, OverflowError) as error:
+        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    except OSError as error:
         raise LocalDynamoDBError(f"cannot listen at {_for_url(host)}:{port}: {error}") from error
 
 

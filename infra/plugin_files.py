@@ -1,9 +1,10 @@
 """Finds the files of a project's plugins that ship to Lambda."""
 
-import tomllib
 from hashlib import sha256
 from pathlib import Path
 
+from handler.errors import ConfigurationError
+from handler.plugins import PluginSpec, load_catalog
 from infra.building import BuildError
 
 
@@ -14,32 +15,24 @@ def plugin_files(root: Path) -> list[Path]:
         root: the project, with the folder plugins/.
 
     Returns:
-        Paths relative to `root`; sources and build files are not among them.
+        Paths relative to `root`, each plugin.toml followed by its module; sources and build files are not among them.
 
     Raises:
-        BuildError: there is no plugin, or a module is missing or is not the one that plugin.toml vouches for.
+        BuildError: a plugin.toml is wrong, or its module is not the one that it vouches for.
     """
+    try:
+        catalog = load_catalog(root / "plugins")
+    except (ConfigurationError, OSError) as error:
+        raise BuildError(str(error)) from error
     files = []
-    for toml in sorted((root / "plugins").glob("*/plugin.toml")):
-        files += [toml, _module(toml)]
-    if not files:
-        raise BuildError(f"{root / 'plugins'}: no plugin; expected folders that hold a plugin.toml")
+    for spec in catalog.values():
+        _check_hash(spec)
+        files += [spec.wasm.parent / "plugin.toml", spec.wasm]
     return [file.relative_to(root) for file in files]
 
 
-def _module(toml: Path) -> Path:
-    """Returns the checked module of one plugin."""
-    try:
-        spec = tomllib.loads(toml.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise BuildError(f"{toml}: {error}") from error
-    name, expected = spec.get("wasm"), spec.get("sha256")
-    if not isinstance(name, str) or Path(name).name != name:
-        raise BuildError(f"{toml}: wasm is {name!r}, expected the name of a file beside it")
-    module = toml.parent / name
-    if not module.is_file():
-        raise BuildError(f"{toml}: wasm is {name!r}, and there is no such file beside it")
-    actual = sha256(module.read_bytes()).hexdigest()
-    if expected != actual and not (expected is None and module.suffix == ".wat"):
-        raise BuildError(f"{toml}: sha256 is {expected!r}, and that of {name} is {actual!r}")
-    return module
+def _check_hash(spec: PluginSpec) -> None:
+    actual = sha256(spec.wasm.read_bytes()).hexdigest()
+    if spec.sha256 not in (None, actual):
+        toml = spec.wasm.parent / "plugin.toml"
+        raise BuildError(f"{toml}: sha256 is {spec.sha256!r}, and that of {spec.wasm.name} is {actual!r}")

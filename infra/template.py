@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import yaml
 
+from infra.errors import CommandError
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import CreateTableInputTypeDef
 
@@ -34,7 +36,7 @@ DEPLOYMENT_ONLY = frozenset(
 """Properties that CreateTable has no parameter for, or that mean nothing to a table that goes with its process."""
 
 
-class TemplateError(Exception):
+class TemplateError(CommandError):
     """The template is not what the local tools expect."""
 
 

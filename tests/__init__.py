@@ -1,1 +1,1 @@
-"""Tests, file by file as in handler/ and infra/, and of the committed plugins."""
+"""The tests; they mirror handler/ and infra/ file by file."""

@@ -38,8 +38,13 @@ class Bounded:
         return result_of(self._start(function), deadline)
 
     def begin(self, function: Callable[[], T]) -> Future[T] | None:
-        """Begins a call whose result `result_of` waits for; None where all places are taken."""
-        return self._start(function) if self._places.acquire(blocking=False) else None
+        """Begins a call whose result `result_of` waits for; None where all places are taken or no thread can start."""
+        if not self._places.acquire(blocking=False):
+            return None
+        try:
+            return self._start(function)
+        except RuntimeError:
+            return None
 
     def _start(self, function: Callable[[], T]) -> Future[T]:
         outcome: Future[T] = Future()
@@ -52,7 +57,11 @@ class Bounded:
             finally:
                 self._places.release()
 
-        Thread(target=run, name="memory-read", daemon=True).start()
+        try:
+            Thread(target=run, name="memory-read", daemon=True).start()
+        except RuntimeError:  # no thread left: there will be, but not a place that nobody gives back
+            self._places.release()
+            raise
         return outcome
 
 

@@ -50,15 +50,21 @@ THROTTLES = frozenset(
     }
 )
 
+UNREACHABLE = (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError)
+"""What botocore raises where there is no answer; neither class is the other's base."""
 
-def create_client() -> "DynamoDBClient":
-    """A DynamoDB client with short timeouts and few attempts; region, credentials and endpoint are boto3's own.
+
+def create_client(region: str | None = None) -> "DynamoDBClient":
+    """A DynamoDB client with short timeouts and few attempts; credentials and endpoint are boto3's own.
+
+    Args:
+        region: The AWS region; None leaves it to boto3.
 
     Raises:
         ConfigurationError: No client can be made, as where no region is set.
     """
     try:
-        return boto3.client("dynamodb", config=CLIENT_CONFIG)
+        return boto3.client("dynamodb", region_name=region, config=CLIENT_CONFIG)
     except (botocore.exceptions.BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
         raise ConfigurationError(
             f"no DynamoDB client can be made: {error} (AWS_REGION, AWS_ENDPOINT_URL_DYNAMODB)"
@@ -104,6 +110,10 @@ class DynamoDBStore:
         """Reads one key, to learn whether reads work; raises as `get` does."""
         self._bounded.call(lambda: self._get_item(PROBE_KEY), deadline)
 
+    def disconnect(self) -> None:
+        """Closes idle connections; the next read makes a new one."""
+        self._client.close()
+
     def _get_item(self, key: str) -> "Mapping[str, AttributeValueTypeDef] | None":
         with _errors_mapped():
             response = self._client.get_item(
@@ -112,7 +122,9 @@ class DynamoDBStore:
                 ConsistentRead=self._consistent,
                 ProjectionExpression="#value, #expires_at",
                 ExpressionAttributeNames={"#value": VALUE, "#expires_at": EXPIRES_AT},
+                ReturnConsumedCapacity="TOTAL",
             )
+        _check_answer(response)
         return response.get("Item")
 
     def _batch_get_item(self, keys: "Sequence[str]") -> Mapping[str, bytes | None]:
@@ -125,8 +137,10 @@ class DynamoDBStore:
                         "ProjectionExpression": "#key, #value, #expires_at",
                         "ExpressionAttributeNames": {"#key": KEY, "#value": VALUE, "#expires_at": EXPIRES_AT},
                     }
-                }
+                },
+                ReturnConsumedCapacity="TOTAL",
             )
+        _check_answer(response)
         unprocessed = {key[KEY]["S"] for table in response["UnprocessedKeys"].values() for key in table["Keys"]}
         values: dict[str, bytes | None] = {key: None for key in keys if key not in unprocessed}
         for items in response["Responses"].values():
@@ -148,10 +162,20 @@ def _errors_mapped() -> Iterator[None]:
         if error.response.get("Error", {}).get("Code") in THROTTLES:
             raise StoreThrottled("DynamoDB throttles the reads") from error
         raise StoreFailed("DynamoDB refused the read or failed") from error
-    except botocore.exceptions.HTTPClientError as error:
+    except UNREACHABLE as error:
         raise StoreUnreachable("no answer from DynamoDB") from error
     except botocore.exceptions.BotoCoreError as error:
         raise StoreFailed("DynamoDB could not be asked") from error
+
+
+def _check_answer(response: "Mapping[str, object]") -> None:
+    """Refuses what is no answer of DynamoDB's.
+
+    botocore takes any body that comes with status 200, also a truncated one and a proxy's page, for an answer without
+    items. The capacity that we ask for is in every answer of DynamoDB's own.
+    """
+    if "ConsumedCapacity" not in response:
+        raise StoreFailed("DynamoDB's answer cannot be read")
 
 
 def _value(item: "Mapping[str, AttributeValueTypeDef]") -> bytes | None:

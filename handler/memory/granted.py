@@ -7,7 +7,7 @@ from handler.errors import MemoryAccessDenied, StoreFailed
 from handler.memory.bounded import result_of
 from handler.memory.keys import decode_key
 from handler.memory.store import MemoryStore
-from handler.plugins import Grants
+from handler.plugins import PluginSpec
 
 
 class GrantedMemory:
@@ -17,7 +17,7 @@ class GrantedMemory:
 
     Args:
         store: Where the values are.
-        grants: The keys that may be read.
+        spec: The plugin, which says what it may read.
         expected: Granted keys that are likely to be read: they are fetched together, from now on.
 
     Attributes:
@@ -27,9 +27,9 @@ class GrantedMemory:
         seconds: Time spent waiting for the store.
     """
 
-    def __init__(self, store: MemoryStore, grants: Grants, expected: tuple[str, ...] = ()) -> None:
+    def __init__(self, store: MemoryStore, spec: PluginSpec, expected: tuple[str, ...] = ()) -> None:
         self._store = store
-        self._grants = grants
+        self._spec = spec
         self._batch = store.begin_many(expected) if expected else None
         self.fetched = expected if self._batch is not None else ()
         self.read: dict[str, bytes | None] = {}
@@ -45,10 +45,9 @@ class GrantedMemory:
             InvocationError: What the store raises.
         """
         key = decode_key(raw_key)
-        if not self._grants.allow(key):
-            raise MemoryAccessDenied("the plugin asked for a key that its plugin.toml does not grant") from KeyError(
-                key
-            )
+        if not self._spec.reads.allow(key):
+            denied = MemoryAccessDenied("the plugin asked for a key that its plugin.toml does not grant")
+            raise denied from PermissionError(f"plugin {self._spec.name!r}, key {key!r}")  # for the log
         if key not in self.read:
             start = time.perf_counter()
             try:

@@ -27,3 +27,6 @@ class MapStore:
 
     def check(self, deadline: Deadline) -> None:
         """Does nothing: a mapping is always there."""
+
+    def disconnect(self) -> None:
+        """Does nothing: there is no connection."""

@@ -31,3 +31,7 @@ class MemoryStore(Protocol):
     def check(self, deadline: Deadline) -> None:
         """Does one read, to learn whether reads work; raises as `get` does."""
         ...
+
+    def disconnect(self) -> None:
+        """Closes idle connections; the next read makes a new one."""
+        ...

@@ -1,0 +1,87 @@
+"""Servers on loopback that misbehave, in place of a DynamoDB that does."""
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+Misbehaviour = Callable[[socket.socket, threading.Event], None]
+TICK = 0.02
+"""Seconds between two looks at whether the server has to end, and between two bytes that trickle."""
+
+
+def silent(connection: socket.socket, over: threading.Event) -> None:
+    """Accepts, and never answers."""
+    over.wait()
+
+
+def trickling(connection: socket.socket, over: threading.Event) -> None:
+    """Answers a byte at a time, and never comes to the end; no socket timeout ever ends that."""
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nX-Slow: ")
+    while not over.wait(TICK):
+        connection.sendall(b"a")
+
+
+def hanging_up(connection: socket.socket, over: threading.Event) -> None:
+    """Closes the connection without an answer."""
+
+
+def cutting_off(connection: socket.socket, over: threading.Event) -> None:
+    """Announces more than it sends, then closes the connection."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: 100\r\n\r\n{")
+
+
+def talking_nonsense(connection: socket.socket, over: threading.Event) -> None:
+    """Answers 200 with something that is no JSON, as a captive proxy does."""
+    connection.recv(65536)
+    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>")
+
+
+@contextmanager
+def serving(misbehaviour: Misbehaviour) -> Iterator[str]:
+    """Runs a server until the block ends, and gives its URL."""
+    over = threading.Event()
+    threads = []
+
+    def handle(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            misbehaviour(connection, over)
+
+    def accept(listener: socket.socket) -> None:
+        while not over.is_set():
+            with suppress(TimeoutError):
+                connection, _ = listener.accept()
+                connection.settimeout(5)
+                threads.append(threading.Thread(target=handle, args=(connection,)))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(TICK)
+        acceptor = threading.Thread(target=accept, args=(listener,))
+        acceptor.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            over.set()
+            for thread in [acceptor, *threads]:
+                thread.join()
+
+
+def closed_port() -> str:
+    """The URL of a port where nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return f"http://127.0.0.1:{listener.getsockname()[1]}"
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Waits until something is so.
+
+    Raises:
+        AssertionError: It was not so for that many seconds.
+    """
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, f"{condition} was never true"
+        time.sleep(0.001)
