@@ -68,7 +68,6 @@ def python_runtime(handler: str) -> Runtime:
         client,
         (f"/var/lang/bin/python{PYTHON}", "-m", "awslambdaric", handler),
         {
-            "PYTHONHOME": "/var/lang",
             "PYTHONPATH": "/var/runtime",
             "LD_LIBRARY_PATH": "/var/lang/lib",
             "AWS_EXECUTION_ENV": f"AWS_Lambda_python{PYTHON}",

@@ -12,7 +12,7 @@ from infra.local_dynamodb import local_dynamodb
 from tests.benchmarks import _peers
 from tests.benchmarks._events import GREETING, http_event
 from tests.benchmarks._measure import Column, Json, Result, interleaved, is_optimized, ratio, run, stderr
-from tests.benchmarks._sandbox import Function, check_platform, emulator
+from tests.benchmarks._sandbox import Function, emulator, way_to_drop_privileges
 from tests.benchmarks._tools import rie
 
 OURS, PORT, BARE, NODE, GO, EMPTY = "ours", "port", "bare", "node", "go", "empty"
@@ -30,9 +30,9 @@ def measure(functions: Mapping[str, Function], rounds: int, cpus: str, environme
 
         def once() -> float:
             with emulator(started, program, cpus) as running:
-                first = running.invoke(http_event())
-                check(name, first.body)
-                second[name].append(running.invoke(http_event()).milliseconds)
+                first = running.answer(http_event())
+                check(name, first.json)
+                second[name].append(running.answer(http_event()).milliseconds)
                 memory[name].append(running.peak_memory_mb())
             return first.milliseconds
 
@@ -61,7 +61,7 @@ def main(
     as_json: Json = False,
 ) -> None:
     """Cold start of the artifact, beside what one would take instead."""
-    check_platform()
+    way_to_drop_privileges()
     with stderr.status("Building") as status:
         own = _peers.ours()
         makers: dict[str, Callable[[], Function]] = {
