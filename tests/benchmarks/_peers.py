@@ -1,5 +1,6 @@
 """The functions that are measured: this project's own artifact, and what one would take instead (see peers/)."""
 
+import importlib
 import os
 import shutil
 import sys
@@ -31,6 +32,7 @@ from tests.benchmarks._tools import (
 PEERS = Path(__file__).parent / "peers"
 WASM = ROOT / "plugins" / "simple" / "simple.wasm"
 REQUIREMENTS = ROOT / "requirements.txt"
+PORT = "tests.benchmarks.peers.port.app"
 PYTHON = "3.13"
 """The minor version of Lambda's runtime in template.yaml."""
 
@@ -217,9 +219,8 @@ def import_port(wasm: Path, function: str, table: str) -> Callable[..., dict[str
     """The straightforward port's handler, in this process."""
     os.environ.update({"PLUGIN_WASM": str(wasm), "PLUGIN_FUNCTION": function, "TABLE": table})
     os.environ.setdefault("EXTISM_CACHE_CONFIG", "")
-    sys.modules.pop("tests.benchmarks.peers.port.app", None)
-    from tests.benchmarks.peers.port import app
-
+    sys.modules.pop(PORT, None)
+    app = importlib.import_module(PORT)  # it reads the environment and loads the plugin at module level
     handler: Callable[..., dict[str, object]] = app.handler
     return handler
 
