@@ -11,7 +11,13 @@ refused, the guest runs out within its deadline, and whoever made the call drops
 
 from extism.extism import CurrentPlugin, Function, Val, ValType, host_fn
 
-from handler.errors import GuestDeadlineExceeded, InternalError, InvocationError, PluginOutOfMemory
+from handler.errors import (
+    GuestDeadlineExceeded,
+    InternalError,
+    InvalidMemoryKey,
+    InvocationError,
+    PluginOutOfMemory,
+)
 from handler.invocation import current_invocation
 from handler.memory.keys import check_size
 
@@ -34,6 +40,10 @@ def _memory_get(plugin: CurrentPlugin, inputs: list[Val], outputs: list[Val], *_
         value = invocation.memory.get(_key_at(plugin, inputs[0].value), invocation.deadline)
         if value is not None:
             outputs[0].value = _give(plugin, value)
+    except (InvalidMemoryKey, PluginOutOfMemory) as error:
+        # Extism's own memory functions are interrupted too, and then tell of no block, and of no room for one.
+        overdue = invocation.deadline.remaining() == 0.0
+        invocation.failure = GuestDeadlineExceeded("the time was over in a host function") if overdue else error
     except InvocationError as error:
         invocation.failure = error
     except Exception as error:  # noqa: BLE001 - cffi would swallow it, and the guest would go on with an empty value

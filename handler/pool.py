@@ -86,8 +86,9 @@ class PluginPool:
                 slot.release()
 
     def _new_slot(self) -> "_Slot":
+        slot = _Slot(self.spec)  # first, since it can fail where the system has no thread left
         self._slots += 1
-        return _Slot(self.spec)
+        return slot
 
     @contextmanager
     def _lease(self, deadline: Deadline) -> "Iterator[_Slot]":
