@@ -19,6 +19,9 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+LENGTH_DIGITS = 18
+"""Most digits of a Content-Length that is worth reading: Python refuses 4,301, and the body itself is counted too."""
+
 
 class Run(Protocol):
     """How blocking work is run: in place in Lambda, where nobody else waits for the loop; in a thread under `serve`."""
@@ -93,7 +96,7 @@ def create_app(service: PluginService, run: Run = in_place) -> FastAPI:
 async def _body(request: Request, target: Target) -> bytes:
     """The body, refused as soon as it is known to be over the plugin's limit."""
     announced = request.headers.get("content-length", "")
-    if announced.isdecimal():
+    if announced.isdecimal() and len(announced) <= LENGTH_DIGITS:
         check_input(target, int(announced))
     body = bytearray()
     async for chunk in request.stream():
@@ -130,8 +133,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     """What the router refuses: an unknown path, a method that a path does not have."""
     assert isinstance(error, HTTPException)  # noqa: S101
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return problem_response(NotFound(f"there is nothing at {request.url.path}"), _request_id(request))
-    document = problem(BadRequest(f"{request.method} {request.url.path}: {error.detail}"), _request_id(request))
+        return problem_response(NotFound(f"there is nothing at {request.url.path!r}"), _request_id(request))
+    document = problem(BadRequest(f"{request.method} {request.url.path!r}: {error.detail}"), _request_id(request))
     document |= {"type": "method-not-allowed" if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else "bad-request"}
     document |= {"title": HTTPStatus(error.status_code).phrase, "status": error.status_code}
     return JSONResponse(document, error.status_code, error.headers, MEDIA_TYPE)

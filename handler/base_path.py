@@ -51,8 +51,16 @@ def base_of_event(event: Mapping[str, Any]) -> str:
     The event names the route that matched (`resource`, or `routeKey` in format 2.0) and its parameters. What the path
     has before that is the mapping of a custom domain, or the stage of an HTTP API. The catch-all route `$default` tells
     nothing, but then it is the stage, which an HTTP API puts in front of the path whatever domain was called
-    (CodeGenieApp/serverless-express, issue 465).
+    (CodeGenieApp/serverless-express, issue 465). An event in which a field is of another type than AWS gives it tells
+    nothing.
     """
+    try:
+        return _told(event)
+    except (AttributeError, LookupError, TypeError):
+        return ""
+
+
+def _told(event: Mapping[str, Any]) -> str:
     context = event.get("requestContext") or {}
     http = context.get("http")
     if http is None:
