@@ -19,11 +19,12 @@ from handler.deadline import Deadline
 from handler.errors import ConfigurationError
 from handler.settings import Settings
 from infra.addresses import in_url, listen
+from infra.connection import ENDPOINTS
 from infra.local_dynamodb import local_dynamodb
 
 T = TypeVar("T")
 
-OWN_MEMORY = ("EXTISM_LAMBDA_TABLE", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL")
+OWN_MEMORY = ("EXTISM_LAMBDA_TABLE", *ENDPOINTS)
 """Variables that say where the memory is; with one of them set, no DynamoDB is embedded."""
 
 

@@ -15,6 +15,7 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoReque
 from werkzeug.serving import make_server
 
 from infra.addresses import in_url, listen
+from infra.connection import ACCESS_KEY, REGION, TABLE
 from infra.errors import CommandError
 from infra.items import Item, read_items
 from infra.template import Template
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 SEED = Path(__file__).resolve().parent / "seed.json"
-TABLE = "extism-lambda-memory"
-REGION = "us-east-1"
-ACCESS_KEY = "local"
-"""Both the access key and its secret: nobody checks them."""
 
 SIGNED_REGION = re.compile(r"(Credential=[^/,]+/\d{8}/)[^/]+(/dynamodb/)")
 

@@ -13,8 +13,9 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from infra.addresses import AddressError
+from infra.connection import REGION, TABLE
 from infra.items import Item, ItemError
-from infra.local_dynamodb import REGION, TABLE, LocalDynamoDB, LocalDynamoDBError, local_dynamodb
+from infra.local_dynamodb import LocalDynamoDB, LocalDynamoDBError, local_dynamodb
 from infra.template import Template
 
 
