@@ -8,29 +8,37 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from handler.errors import ExtismLambdaError
+from infra import memory_cli
+from infra.console import err, out, printable, told
 from infra.errors import CommandError
 
 app = typer.Typer(
     no_args_is_help=True,
+    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
     help="""
 Extism plugins (WebAssembly) on AWS Lambda, with DynamoDB behind their host functions.
 
 * **serve** the plugins over HTTP on this machine, or **invoke** the Lambda handler on one event;
-* look at the table with **memory**, and at the **plugins**;
+* check the **plugins**, and read and write the table with **memory**;
 * **build** the artifact that Lambda runs.
 
-Settings are environment variables (`EXTISM_LAMBDA_TABLE`, `EXTISM_LAMBDA_PLUGINS`, ...: see the README). Without a
-table or an endpoint an embedded DynamoDB with the messages of `infra/seed.json` stands in.
+`serve` and `invoke` need no AWS account: without a table or an endpoint an embedded DynamoDB with the messages of
+`infra/seed.json` stands in. Settings are environment variables; the README lists them all:
+
+* `EXTISM_LAMBDA_TABLE`: the DynamoDB table, a name or an ARN;
+* `EXTISM_LAMBDA_PLUGINS`: the folder of plugins, by default `plugins/`;
+* `AWS_REGION`, `AWS_PROFILE`, `AWS_ENDPOINT_URL_DYNAMODB` and what else boto3 reads.
+
+Results go to stdout, all else to stderr. The exit code is 0, or 1 when a command could not do what it was asked for, or
+2 when it was not understood.
 """,
 )
-out = Console()
-err = Console(stderr=True, soft_wrap=True)
+app.add_typer(memory_cli.app, name="memory")
 
 
 @app.command()
@@ -40,8 +48,10 @@ def serve(
 ) -> None:
     """Serve the plugins over HTTP until Ctrl-C.
 
-    An embedded DynamoDB with the seed data answers the host functions, unless EXTISM_LAMBDA_TABLE or an endpoint
-    (AWS_ENDPOINT_URL_DYNAMODB) is set, or EXTISM_LAMBDA_MEMORY is "map".
+    `POST /` calls the default plugin, `POST /{plugin}/{function}` any other; `GET /plugins` lists them.
+
+    An embedded DynamoDB with the seed data answers the host functions, unless `EXTISM_LAMBDA_TABLE` or an endpoint
+    (`AWS_ENDPOINT_URL_DYNAMODB`) is set, or `EXTISM_LAMBDA_MEMORY` is `map`.
     """
     from infra import local
 
@@ -55,6 +65,9 @@ def invoke(
 ) -> None:
     """Give the Lambda handler one event and print its response.
 
+    The event is what Lambda would get from API Gateway, a load balancer or a function URL, or a direct invocation such
+    as `{"plugin": "simple", "function": "say_hello", "input": "Jane Doe"}`. The response is one JSON document.
+
     The exit code is 1 when the response's status is 400 or more.
     """
     from infra import local
@@ -67,7 +80,10 @@ def invoke(
 
 @app.command()
 def plugins(
-    folder: Annotated[Path | None, typer.Option("--plugins", help="The folder of plugins.", file_okay=False)] = None,
+    folder: Annotated[
+        Path | None,
+        typer.Option("--plugins", help="The folder of plugins, in place of EXTISM_LAMBDA_PLUGINS.", file_okay=False),
+    ] = None,
 ) -> None:
     """List the plugins and check them, without calling them.
 
@@ -86,11 +102,12 @@ def plugins(
             reads = sorted(spec.reads.keys) + [f"{prefix}*" for prefix in spec.reads.prefixes] if spec else []
             functions = ", ".join(spec.functions) if spec else ""
             verdict = "[red]refused[/red]" if finding.problem else "[green]ok[/green]"
-            table.add_row(finding.name, functions, ", ".join(reads), spec.isolation if spec else "", verdict)
+            isolation = spec.isolation if spec else ""
+            table.add_row(*map(printable, (finding.name, functions, ", ".join(reads), isolation)), verdict)
             problems += [f"{finding.name}: {finding.problem}"] if finding.problem else []
     out.print(table)
     for problem in problems:
-        err.print(problem, style="red", markup=False, highlight=False)
+        told(problem, style="red")
     if problems:
         raise typer.Exit(1)
 
@@ -101,7 +118,11 @@ def build(
     python: Annotated[str, typer.Option(help="The runtime's Python: 3.12, 3.13 or 3.14.")] = "3.13",
     arch: Annotated[str, typer.Option(help="The function's architecture: x86_64 or arm64.")] = "x86_64",
 ) -> None:
-    """Build the artifact that Lambda runs: locked dependencies, handler, plugins, byte code and compile cache."""
+    """Build the artifact that Lambda runs.
+
+    It holds the locked dependencies, the handler, the plugins, their byte code and a compile cache for the plugins.
+    `sam build` runs this command.
+    """
     from infra import artifact
 
     with err.status("Building …") as status:
@@ -113,7 +134,7 @@ def build(
     table.add_row("total", f"{report.total:,}", style="bold")
     out.print(table)
     if report.cache == "off":
-        err.print(f"No compile cache: {report.cache_reason}", style="yellow", markup=False)
+        told(f"No compile cache: {report.cache_reason}", style="yellow")
     for path, milliseconds in report.cached.items():
         out.print(f"{path} loads from the compile cache in {milliseconds:.0f} ms here", highlight=False)
 
@@ -129,5 +150,5 @@ def main() -> None:
     try:
         app()
     except (ExtismLambdaError, CommandError) as error:
-        err.print(f"extism-lambda: {error}", style="red", markup=False, highlight=False)
+        told(f"extism-lambda: {error}", style="red")
         raise SystemExit(1) from None

@@ -32,8 +32,10 @@ def inspect(folder: Path) -> Iterator[Finding]:
     """Checks every plugin of a folder; one that is wrong does not hide the others.
 
     Raises:
-        ConfigurationError: There is no plugin.
+        ConfigurationError: There is no such folder, or no plugin in it.
     """
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder} is not there: expected a folder of plugin folders")
     folders = sorted(path for path in folder.iterdir() if path.is_dir() and path.name[0] not in "._")
     if not folders:
         raise ConfigurationError(f"{folder} holds no plugin")

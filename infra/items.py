@@ -29,7 +29,8 @@ LAST_SECOND = 253_402_300_799
 _short = reprlib.repr
 """Values in messages: as much as tells which one it is."""
 
-FIELDS = ("key", "value", "value_base64", "expires_at")
+BASE64 = "value_base64"
+FIELDS = ("key", "value", BASE64, "expires_at")
 
 
 class ItemError(CommandError, ValueError):
@@ -86,6 +87,12 @@ class Item:
         if self.expires_at is not None:
             attributes[EXPIRES_AT] = {"N": str(self.expires_at)}
         return attributes
+
+    def to_entry(self) -> dict[str, Any]:
+        """The item in the form of a file of items."""
+        text = isinstance(self.value, str)
+        value = {"value": self.value} if text else {BASE64: base64.b64encode(self.raw_value).decode()}
+        return {"key": self.key, **value, **({} if self.expires_at is None else {"expires_at": self.expires_at})}
 
     @classmethod
     def from_attributes(cls, attributes: "Mapping[str, AttributeValueTypeDef]") -> Self:
@@ -172,18 +179,30 @@ def parse_items(text: str, source: str) -> list[Item]:
     return items
 
 
+def decode(text: str, source: str) -> bytes:
+    """Reads base64.
+
+    Raises:
+        ItemError: It is none; the message calls it by its source.
+    """
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError as error:
+        raise ItemError(f"{source}: {_short(text)} is not allowed: expected base64 ({error})") from error
+
+
 def _parse_entry(entry: Any) -> Item:
     if not isinstance(entry, dict):
         raise ItemError(f"{_short(entry)} is {_json_type(entry)}: expected an object")
     for name in entry:
         if name not in FIELDS:
             raise ItemError(f"unknown field {_short(name)}: expected {', '.join(FIELDS)}")
-    if ("value" in entry) == ("value_base64" in entry):
+    if ("value" in entry) == (BASE64 in entry):
         found = "both" if "value" in entry else "neither"
         raise ItemError(f"there is {found} of the fields 'value' and 'value_base64': expected exactly one")
     return Item(
         key=_text(entry, "key"),
-        value=_text(entry, "value") if "value" in entry else _decode(_text(entry, "value_base64")),
+        value=_text(entry, "value") if "value" in entry else decode(_text(entry, BASE64), f"field {BASE64!r}"),
         expires_at=_seconds(entry["expires_at"]) if "expires_at" in entry else None,
     )
 
@@ -194,13 +213,6 @@ def _text(entry: dict[str, Any], field: str) -> str:
     if not isinstance(entry[field], str):
         raise _wrong(field, entry[field], "text")
     return str(entry[field])
-
-
-def _decode(text: str) -> bytes:
-    try:
-        return base64.b64decode(text, validate=True)
-    except ValueError as error:
-        raise _wrong("value_base64", text, f"base64 ({error})") from error
 
 
 def _seconds(value: Any) -> int:

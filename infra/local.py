@@ -5,7 +5,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,12 +18,18 @@ from handler.composition import create_app, create_handler, create_service
 from handler.deadline import Deadline
 from handler.errors import ConfigurationError
 from handler.settings import Settings
+from infra.addresses import in_url, listen
+from infra.connection import ENDPOINTS
 from infra.local_dynamodb import local_dynamodb
 
 T = TypeVar("T")
 
-OWN_MEMORY = ("EXTISM_LAMBDA_TABLE", "AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL")
+OWN_MEMORY = ("EXTISM_LAMBDA_TABLE", *ENDPOINTS)
 """Variables that say where the memory is; with one of them set, no DynamoDB is embedded."""
+
+
+GRACE_SECONDS = 3
+"""How long requests may take to their end after Ctrl-C."""
 
 
 @contextmanager
@@ -35,18 +41,15 @@ def memory_environment(console: Console) -> Iterator[None]:
     if os.environ.get("EXTISM_LAMBDA_MEMORY") == "map" or any(os.environ.get(name) for name in OWN_MEMORY):
         yield
         return
-    with console.status("Starting an embedded DynamoDB …"):
-        embedded = local_dynamodb()
-        dynamodb = embedded.__enter__()
-    before = dict(os.environ)
-    try:
+    with ExitStack() as stack:
+        with console.status("Starting an embedded DynamoDB …"):
+            dynamodb = stack.enter_context(local_dynamodb())
+        before = dict(os.environ)
+        stack.callback(os.environ.update, before)
+        stack.callback(os.environ.clear)
         os.environ.update(dynamodb.environment())
         console.print(f"Embedded DynamoDB at {dynamodb.endpoint}, table {dynamodb.table}, with infra/seed.json in it.")
         yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
-        embedded.__exit__(None, None, None)
 
 
 async def in_thread(work: Callable[[], T], /) -> T:
@@ -57,24 +60,33 @@ async def in_thread(work: Callable[[], T], /) -> T:
 def serve(host: str, port: int, console: Console) -> None:
     """Serves the application until it is interrupted.
 
+    Requests that come before the plugin is compiled wait for it.
+
     Raises:
+        AddressError: The address is taken or is not this machine's.
         ConfigurationError: A setting or a plugin.toml is wrong.
         InvocationError: The default plugin cannot be loaded.
     """
-    with memory_environment(console):
+    with listen(host, port) as listener, memory_environment(console):
         settings = Settings.from_environ(os.environ)
         service = create_service(settings)
         with console.status(f"Compiling plugin {settings.default_plugin} …"):
             start = time.perf_counter()
             service.warm(Deadline.never())
         console.print(f"Plugin {settings.default_plugin} is ready ({time.perf_counter() - start:.1f} s).")
-        console.print(
-            f"Try: curl -X POST http://{host}:{port} -H 'Content-Type: text/plain; charset=utf-8' -d 'Jane Doe'"
+        url = f"http://{in_url(host)}:{port}"
+        console.print(f"Serving at {url} until Ctrl-C. Try:")
+        console.print(f"curl -X POST {url} -H 'Content-Type: text/plain; charset=utf-8' -d 'Jane Doe'")
+        config = uvicorn.Config(
+            create_app(settings, service, in_thread),
+            lifespan="off",
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=GRACE_SECONDS,
         )
         try:
-            uvicorn.run(
-                create_app(settings, service, in_thread), host=host, port=port, lifespan="off", access_log=False
-            )
+            with suppress(KeyboardInterrupt):  # which uvicorn raises once it has shut down
+                uvicorn.Server(config).run(sockets=[listener])
         finally:
             service.release()
 

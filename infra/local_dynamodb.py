@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,8 @@ from moto.backends import get_backend
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import make_server
 
+from infra.addresses import in_url, listen
+from infra.connection import ACCESS_KEY, REGION, TABLE
 from infra.errors import CommandError
 from infra.items import Item, read_items
 from infra.template import Template
@@ -23,10 +24,6 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 SEED = Path(__file__).resolve().parent / "seed.json"
-TABLE = "extism-lambda-memory"
-REGION = "us-east-1"
-ACCESS_KEY = "local"
-"""Both the access key and its secret: nobody checks them."""
 
 SIGNED_REGION = re.compile(r"(Credential=[^/,]+/\d{8}/)[^/]+(/dynamodb/)")
 
@@ -95,13 +92,14 @@ def local_dynamodb(
         seed: The file of items that the table begins with, or None for an empty table.
 
     Raises:
-        LocalDynamoDBError: The address is taken or is not this machine's, or one runs in this process already.
+        AddressError: The address is taken or is not this machine's.
+        LocalDynamoDBError: One runs in this process already.
         ItemError: The seed file breaks its format.
         TemplateError: The template cannot be read.
     """
     template = Template.read()
     items = read_items(seed) if seed else []
-    with _one_per_process(), _listen(host, port) as listener:
+    with _one_per_process(), listen(host, port) as listener:
         port = listener.getsockname()[1]
         server = make_server(
             host,
@@ -115,7 +113,7 @@ def local_dynamodb(
         thread = Thread(target=server.serve_forever, args=(0.05,), name="local-dynamodb", daemon=True)
         thread.start()
         try:
-            running = LocalDynamoDB(f"http://{_for_url(host)}:{port}", table)
+            running = LocalDynamoDB(f"http://{in_url(host)}:{port}", table)
             _create_table(running, template, items)
             yield running
         finally:
@@ -134,20 +132,6 @@ def _one_per_process() -> Iterator[None]:
     finally:
         backend.reset()
         _RUNNING.release()
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    """Binds the address here, where a failure can be told: werkzeug would exit the process."""
-    if not 0 <= port <= 65535:  # noqa: PLR2004
-        raise LocalDynamoDBError(f"cannot listen at {_for_url(host)}:{port}: a port is a number from 0 to 65535")
-    try:
-        return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    except OSError as error:
-        raise LocalDynamoDBError(f"cannot listen at {_for_url(host)}:{port}: {error}") from error
-
-
-def _for_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
 
 
 class _QuietHandler(MotoRequestHandler):

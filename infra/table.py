@@ -31,7 +31,7 @@ class TableError(CommandError):
 
 
 class LoadError(TableError):
-    """A load ended early.
+    """A load ended early, be it by Ctrl-C.
 
     Attributes:
         written: How many items, from the first on, are written for certain: a later load can begin there.
@@ -149,8 +149,8 @@ class MemoryTable:
         for written in range(start, len(items), BATCH_ITEMS):
             try:
                 self._write_batch(items[written : written + BATCH_ITEMS], progress, sleep)
-            except TableError as error:
-                message = f"{error}; {written} of {len(items)} items are written for certain"
+            except (TableError, KeyboardInterrupt) as error:
+                message = f"{str(error) or 'interrupted'}; {written} of {len(items)} items are written for certain"
                 raise LoadError(message, written) from error
 
     def _write_batch(

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from infra.artifact import BuildReport
-from infra.local_dynamodb import ACCESS_KEY, REGION, local_dynamodb
+from infra.connection import ACCESS_KEY, REGION
+from infra.local_dynamodb import local_dynamodb
 from tests.lambda_parts import Parts
 from tests.lambda_runtime import LambdaRuntime, lambda_runtime
 

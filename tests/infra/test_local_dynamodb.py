@@ -12,8 +12,10 @@ import boto3
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
+from infra.addresses import AddressError
+from infra.connection import REGION, TABLE
 from infra.items import Item, ItemError
-from infra.local_dynamodb import REGION, TABLE, LocalDynamoDB, LocalDynamoDBError, local_dynamodb
+from infra.local_dynamodb import LocalDynamoDB, LocalDynamoDBError, local_dynamodb
 from infra.template import Template
 
 
@@ -129,13 +131,13 @@ class TestLife:
         """The error names the address, and nothing hangs or exits."""
         with socket.create_server(("127.0.0.1", 0)) as taken:
             port = taken.getsockname()[1]
-            with pytest.raises(LocalDynamoDBError, match=f"127.0.0.1:{port}"), local_dynamodb(port=port):
+            with pytest.raises(AddressError, match=f"127.0.0.1:{port}"), local_dynamodb(port=port):
                 pytest.fail("it started")
 
     @pytest.mark.parametrize(("host", "port"), [("127.0.0.1", 65536), ("203.0.113.1", 0)])
     def test_an_impossible_address_is_told(self, host: str, port: int) -> None:
         """The error names the address."""
-        with pytest.raises(LocalDynamoDBError, match=f"cannot listen at {host}:{port}"), local_dynamodb(host, port):
+        with pytest.raises(AddressError, match=f"cannot listen at {host}:{port}"), local_dynamodb(host, port):
             pytest.fail("it started")
 
     def test_a_wrong_seed_is_told(self, tmp_path: Path) -> None:
