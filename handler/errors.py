@@ -2,6 +2,7 @@
 
     ExtismLambdaError
     ├── ConfigurationError          a setting or a plugin.toml is wrong: the environment does not start
+    ├── QueueEventRefused           an event whose records an answer would acknowledge: the Lambda invocation fails
     └── InvocationError             one request failed; the next one is served as if nothing had happened
         ├── BadRequest              400
         │   └── UnsupportedEvent
@@ -40,6 +41,13 @@ class ExtismLambdaError(Exception):
 
 class ConfigurationError(ExtismLambdaError):
     """A setting or a plugin.toml that cannot be used; the message names the thing, its value and what is allowed."""
+
+
+class QueueEventRefused(ExtismLambdaError):
+    """An event of a queue, a stream or a notification.
+
+    To return anything would acknowledge its records and lose them, so the invocation fails.
+    """
 
 
 class InvocationError(ExtismLambdaError):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from handler.deadline import Deadline, LambdaContext
-from handler.errors import BadRequest, ExtismLambdaError, InvocationError, OutputTooLarge, UnsupportedEvent
+from handler.errors import BadRequest, InvocationError, OutputTooLarge, QueueEventRefused, UnsupportedEvent
 from handler.problems import MEDIA_TYPE, log_failure, problem
 from handler.service import PluginService
 
@@ -23,13 +23,6 @@ DIRECT_FIELDS: Mapping[str, tuple[type, Any]] = {
 
 PAYLOAD_BYTES = 6 * 1024 * 1024
 """Most bytes that Lambda carries in an answer to a synchronous invocation (Lambda quotas)."""
-
-
-class QueueEventRefused(ExtismLambdaError):
-    """An event of a queue, a stream or a notification.
-
-    To return anything would acknowledge its records and lose them, so the invocation fails.
-    """
 
 
 class EventHandler:

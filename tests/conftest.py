@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+import hypothesis
 import pytest
 from moto import mock_aws
 from moto.server import ThreadedMotoServer
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 
 
 pytest_plugins = ["tests.artifact"]
+
+# On a busy machine an example can take any time, which says nothing about the code.
+hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("patient")
 
 
 class MakePlugin(Protocol):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from handler.events import PAYLOAD_BYTES, QueueEventRefused
+from handler.errors import QueueEventRefused
+from handler.events import PAYLOAD_BYTES
 from tests.conftest import MakeHandler, MakePlugin
 from tests.contexts import FakeContext
 from tests.guests import ANSWERS_SIZE, COUNTER, COUNTER_FUNCTIONS, ECHO, OTHER_EXPORTS, SETS_ERROR, module
