@@ -8,7 +8,7 @@ import pytest
 
 from handler.deadline import Deadline
 from handler.errors import StoreDeadlineExceeded, StoreFailed
-from handler.memory.bounded import Bounded
+from handler.memory.bounded import Bounded, result_of
 from tests.servers import wait_for
 
 
@@ -93,3 +93,61 @@ def test_threads_do_not_pile_up() -> None:
         bounded.call(lambda: time.sleep(0), Deadline.after(60))
 
     wait_for(lambda: threading.active_count() <= before)
+
+
+def test_a_call_can_be_begun_and_waited_for_later() -> None:
+    """What was begun runs beside the caller; its result, or its exception, comes when it is asked for."""
+    bounded = Bounded()
+    error = StoreFailed("x")
+
+    def fail() -> None:
+        raise error
+
+    good, bad = bounded.begin(lambda: 42), bounded.begin(fail)
+
+    assert good is not None
+    assert bad is not None
+    assert result_of(good, Deadline.after(60)) == 42
+    with pytest.raises(StoreFailed) as caught:
+        result_of(bad, Deadline.after(60))
+    assert caught.value is error
+
+
+def test_waiting_for_what_was_begun_ends_at_the_deadline() -> None:
+    """A call that hangs is given up by who waits for it."""
+    release = threading.Event()
+    begun = Bounded().begin(release.wait)
+    assert begun is not None
+    try:
+        with pytest.raises(StoreDeadlineExceeded, match="did not answer in time"):
+            result_of(begun, Deadline.after(0.05))
+    finally:
+        release.set()
+
+
+def test_nothing_is_begun_without_a_place() -> None:
+    """With all places held nothing is begun, and nobody waits; with one given back it is."""
+    release = threading.Event()
+    bounded = Bounded(calls=1)
+    begun = bounded.begin(release.wait)
+    assert begun is not None
+
+    assert bounded.begin(lambda: 42) is None
+    release.set()
+    result_of(begun, Deadline.after(60))
+
+    assert bounded.call(lambda: 42, Deadline.after(60)) == 42
+
+
+def test_nothing_is_begun_without_a_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the system has no thread left nothing is begun, and the place is free again."""
+
+    def no_thread(**_: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    bounded = Bounded(calls=1)
+    with monkeypatch.context() as patch:
+        patch.setattr("handler.memory.bounded.Thread", no_thread)
+        assert bounded.begin(lambda: 42) is None
+
+    assert bounded.call(lambda: 42, Deadline.after(1)) == 42

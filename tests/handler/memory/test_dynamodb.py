@@ -232,3 +232,56 @@ def test_a_client_with_botocores_defaults_is_bounded_all_the_same() -> None:
         error = failure(DynamoDBStore(client, "memory"), Deadline.after(0.1))
 
     assert type(error) is StoreDeadlineExceeded
+
+
+def batch_of(store: DynamoDBStore, *keys: str) -> Any:
+    """What a batch gives, waited for as long as it takes."""
+    begun = store.begin_many(keys)
+    assert begun is not None
+    return begun.result(timeout=PATIENCE)
+
+
+def test_what_a_batch_did_not_process_is_left_out() -> None:
+    """Keys that DynamoDB had no room or capacity for are neither missing nor there; moto processes all of them."""
+    client = tables.create_client()
+    stubber = Stubber(client)
+    unprocessed: Any = {"memory": {"Keys": [{"key": {"S": "later"}}]}}
+    stubber.add_response(
+        "batch_get_item",
+        {
+            "Responses": {"memory": [{"key": {"S": "now"}, "value": {"S": "x"}}]},
+            "UnprocessedKeys": unprocessed,
+            "ConsumedCapacity": [{"TableName": "memory"}],
+        },
+    )
+    stubber.activate()
+
+    assert batch_of(DynamoDBStore(client, "memory"), "now", "later", "missing") == {"now": b"x", "missing": None}
+
+
+@pytest.mark.parametrize(
+    ("misbehaviour", "expected"),
+    [
+        (silent, StoreUnreachable),
+        (hanging_up, StoreUnreachable),
+        (cutting_off, StoreFailed),
+        (talking_nonsense, StoreFailed),
+    ],
+)
+def test_a_batch_breaks_as_a_read_does(misbehaviour: Misbehaviour, expected: type[InvocationError]) -> None:
+    """A failure of a batch is told like that of a read, and never gives missing keys."""
+    with serving(misbehaviour) as url, pytest.raises(InvocationError) as caught:
+        batch_of(DynamoDBStore(tables.create_client(url), "memory"), "key")
+
+    assert type(caught.value) is expected
+
+
+def test_throttling_of_a_batch_is_told() -> None:
+    """A throttled batch is StoreThrottled, as a throttled read is."""
+    client = tables.create_client()
+    stubber = Stubber(client)
+    stubber.add_client_error("batch_get_item", service_error_code="ProvisionedThroughputExceededException")
+    stubber.activate()
+
+    with pytest.raises(StoreThrottled):
+        batch_of(DynamoDBStore(client, "memory"), "key")

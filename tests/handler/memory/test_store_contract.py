@@ -8,7 +8,7 @@ test makes a table of its own there and deletes it afterwards.
 import os
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -198,6 +198,101 @@ def test_a_store_serves_many_threads(over: Case) -> None:
         values = list(threads.map(lambda number: store.get(f"key {number % 16}", SOON), range(64)))
 
     assert values == [f"value {number % 16}".encode() for number in range(64)]
+
+
+def read_many(over: Case, *keys: str) -> Mapping[str, bytes | None]:
+    """The values of several keys, read at once."""
+    begun = over.store.begin_many(keys)
+    assert begun is not None
+    return begun.result(timeout=30)
+
+
+@every_store
+def test_several_keys_are_read_at_once(over: Case) -> None:
+    """Each value comes back with its key, as `get` gives it: bytes, text, empty ones; None for a missing key."""
+    values: dict[str, bytes | str] = {
+        "text": "I 💜 Extism 😍",
+        "bytes": b"\xff\x00",
+        "empty": b"",
+        "no text": "",
+        "größe/é": "x",
+    }
+    for key, value in values.items():
+        over.put(key, value)
+
+    found = read_many(over, *values, "missing")
+
+    assert found == {key: over.store.get(key, SOON) for key in [*values, "missing"]}
+    assert found["missing"] is None
+
+
+@every_store
+def test_a_hundred_keys_are_read_at_once(over: Case) -> None:
+    """As many keys as BatchGetItem takes, half of them missing."""
+    for number in range(0, 100, 2):
+        over.put(f"key {number}", f"value {number}")
+
+    found = read_many(over, *(f"key {number}" for number in range(100)))
+
+    assert found == {f"key {number}": None if number % 2 else f"value {number}".encode() for number in range(100)}
+
+
+@every_store
+def test_a_store_goes_on_after_it_was_disconnected(over: Case) -> None:
+    """Connections that were closed are made anew by the next read."""
+    store = over.store
+    over.put("key", b"value")
+    assert store.get("key", SOON) == b"value"
+
+    store.disconnect()
+    store.disconnect()
+
+    assert store.get("key", SOON) == b"value"
+    store.check(SOON)
+
+
+@every_dynamodb
+def test_what_has_expired_is_missing_among_several_too(over: DynamoDBCase) -> None:
+    """Time to live counts in a batch as it does in a single read."""
+    now = int(time.time())
+    over.put("old", b"value", expires_at={"N": str(now - 60)})
+    over.put("new", b"value", expires_at={"N": str(now + 3600)})
+
+    assert read_many(over, "old", "new") == {"old": None, "new": b"value"}
+
+
+@every_dynamodb
+def test_what_cannot_be_read_is_left_out_of_several(over: DynamoDBCase) -> None:
+    """An item of another form is left to a single read, which fails; the others are there."""
+    over.put("good", b"value")
+    over.put_item({"key": {"S": "bad"}, "value": {"N": "1"}})
+    over.put_item({"key": {"S": "bad time"}, "value": {"S": "x"}, "expires_at": {"S": "soon"}})
+
+    assert read_many(over, "good", "bad", "bad time", "missing") == {"good": b"value", "missing": None}
+
+
+@every_dynamodb
+@pytest.mark.parametrize("consistent", [False, True])
+def test_consistency_is_asked_for_in_a_batch(over: DynamoDBCase, *, consistent: bool) -> None:
+    """The setting reaches DynamoDB when several keys are read."""
+    sent: list[Any] = []
+    events = over.client.meta.events
+    events.register("provide-client-params.dynamodb.BatchGetItem", lambda params, **_: sent.append(params))
+    begun = DynamoDBStore(over.client, over.table, consistent=consistent).begin_many(["key"])
+    assert begun is not None
+    begun.result(timeout=30)
+
+    assert [request["ConsistentRead"] for params in sent for request in params["RequestItems"].values()] == [consistent]
+
+
+@every_dynamodb
+def test_several_keys_of_no_table_are_a_failure(over: DynamoDBCase) -> None:
+    """Without its table a batch fails as a single read does."""
+    begun = DynamoDBStore(over.client, "no-such-table").begin_many(["key"])
+    assert begun is not None
+
+    with pytest.raises(StoreFailed):
+        begun.result(timeout=30)
 
 
 @every_dynamodb
