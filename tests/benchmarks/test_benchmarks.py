@@ -16,9 +16,6 @@ CANNOT_RUN = 2
 BOUND = 600
 """Seconds; the first run on a machine installs the peers."""
 
-COLD_START = ("cold_start", "--rounds", "1", "--peers", "ours,port,bare,empty")
-WARM = ("warm", "--rounds", "1", "--calls", "5", "--serve-rounds", "0")
-
 
 def benchmark(name: str, *arguments: str) -> dict[str, Any]:
     """Runs a benchmark with --json and returns what it printed."""
@@ -37,17 +34,27 @@ def benchmark(name: str, *arguments: str) -> dict[str, Any]:
     return document
 
 
-def test_cold_start() -> None:
-    """Every artifact that was asked for is started and answers rightly; ratios of what was not measured are null."""
-    document = benchmark(*COLD_START)
+@pytest.fixture(scope="module")
+def cold_start() -> dict[str, Any]:
+    """What `cold_start` prints."""
+    return benchmark("cold_start", "--rounds", "1", "--peers", "ours,port,bare,empty")
 
-    ratios = document["ratios"]
+
+@pytest.fixture(scope="module")
+def warm() -> dict[str, Any]:
+    """What `warm` prints."""
+    return benchmark("warm", "--rounds", "1", "--calls", "5", "--serve-rounds", "0")
+
+
+def test_cold_start(cold_start: dict[str, Any]) -> None:
+    """Every artifact that was asked for is started and answers rightly; ratios of what was not measured are null."""
+    ratios = cold_start["ratios"]
     assert ratios["ours_over_bare"] > 0
     assert ratios["port_over_ours"] > 0
     assert ratios["ours_over_node"] is None
-    first = document["measurements"]["first answer"]["variants"]
+    first = cold_start["measurements"]["first answer"]["variants"]
     assert set(first) == {"ours", "port", "bare", "empty"}
-    assert document["missing"] == {}
+    assert cold_start["missing"] == {}
 
 
 def test_cold_start_knows_its_variants() -> None:
@@ -65,14 +72,12 @@ def test_cold_start_knows_its_variants() -> None:
     assert "cobol" in done.stderr
 
 
-def test_warm() -> None:
+def test_warm(warm: dict[str, Any]) -> None:
     """The three ways to call the plugin are measured, and a comparison that was left out is null, not guessed."""
-    document = benchmark(*WARM)
-
-    assert document["ratios"]["ours_over_minimal"] > 0
-    assert document["ratios"]["serve_rps_over_node"] is None
-    assert "node" in document["missing"]
-    assert set(document["measurements"]["warm invocation"]["variants"]) == {"plugin.call", "minimal route", "ours"}
+    assert warm["ratios"]["ours_over_minimal"] > 0
+    assert warm["ratios"]["serve_rps_over_node"] is None
+    assert "node" in warm["missing"]
+    assert set(warm["measurements"]["warm invocation"]["variants"]) == {"plugin.call", "minimal route", "ours"}
 
 
 def test_reads() -> None:
@@ -109,14 +114,13 @@ def test_scaling() -> None:
     assert sizes["40 KiB"] == pytest.approx(40 * 1024, rel=0.25)
 
 
-def test_bill(tmp_path: Path) -> None:
+def test_bill(tmp_path: Path, cold_start: dict[str, Any], warm: dict[str, Any]) -> None:
     """The bill is made from what two benchmarks printed."""
-    files = []
-    for name, *arguments in (COLD_START, WARM):
-        files.append(tmp_path / f"{name}.json")
-        files[-1].write_text(json.dumps(benchmark(name, *arguments)))
+    files = tmp_path / "cold_start.json", tmp_path / "warm.json"
+    for file, document in zip(files, (cold_start, warm), strict=True):
+        file.write_text(json.dumps(document))
 
-    document = benchmark("bill", *map(str, files), "--requests", "2000000")
+    found = benchmark("bill", *map(str, files), "--requests", "2000000")
 
-    assert set(document["bill"]) == {"ours", "port"}
-    assert document["bill"]["ours"]["lambda_requests"] == pytest.approx(0.40)
+    assert set(found["bill"]) == {"ours", "port"}
+    assert found["bill"]["ours"]["lambda_requests"] == pytest.approx(0.40)
