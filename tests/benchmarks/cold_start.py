@@ -3,6 +3,7 @@
 `uv run python -m tests.benchmarks.cold_start [--rounds 15] [--cpus 0] [--json]`
 """
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
@@ -11,7 +12,7 @@ import typer
 from infra.local_dynamodb import local_dynamodb
 from tests.benchmarks import _peers
 from tests.benchmarks._events import GREETING, http_event
-from tests.benchmarks._measure import Column, Json, Result, interleaved, is_optimized, ratio, run, stderr
+from tests.benchmarks._measure import CannotRun, Column, Json, Result, interleaved, is_optimized, ratio, run, stderr
 from tests.benchmarks._sandbox import Function, emulator, way_to_drop_privileges
 from tests.benchmarks._tools import rie
 
@@ -63,11 +64,11 @@ def main(
     """Cold start of the artifact, beside what one would take instead."""
     way_to_drop_privileges()
     with stderr.status("Building") as status:
-        own = _peers.ours()
+        own = functools.cache(_peers.ours)
         makers: dict[str, Callable[[], Function]] = {
-            OURS: lambda: own,
-            NO_CACHE: lambda: _peers.without_compile_cache(own),
-            NO_BYTE_CODE: lambda: _peers.without_byte_code(own),
+            OURS: own,
+            NO_CACHE: lambda: _peers.without_compile_cache(own()),
+            NO_BYTE_CODE: lambda: _peers.without_byte_code(own()),
             PORT: _peers.port,
             BARE: _peers.bare,
             NODE: _peers.node_function,
@@ -75,6 +76,8 @@ def main(
             EMPTY: _peers.empty,
         }
         wanted = [name.strip() for name in peers.split(",") if name.strip()] or list(makers)
+        if unknown := [name for name in wanted if name not in makers]:
+            raise CannotRun(f"--peers {unknown[0]!r}: expected some of {', '.join(makers)}")
         functions, missing = _peers.available(
             {name: makers[name] for name in wanted}, lambda name: status.update(f"Building {name}")
         )
