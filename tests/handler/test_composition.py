@@ -150,6 +150,7 @@ class TestDeadlines:
     ) -> Callable[[str], "EventHandler"]:
         """Makes a handler whose DynamoDB misbehaves."""
         make_plugin("gets", guests.GET, memory=EVERYTHING)
+        make_plugin("impatient", guests.GET, memory=EVERYTHING, limits={"timeout_ms": 400})
         make_plugin("sound", guests.ECHO)
 
         def make(url: str) -> "EventHandler":
@@ -185,7 +186,7 @@ class TestDeadlines:
     def test_a_store_that_trickles_without_lambdas_deadline(self, over: Callable[[str], "EventHandler"]) -> None:
         """With time to spare the plugin's own timeout counts, since no timeout of a socket would ever strike."""
         with serving(trickling) as url:
-            answer = direct(over(url), seconds=600)
+            answer = over(url)({"plugin": "impatient", "input": "hello"}, FakeContext(600))
 
         assert (answer["status"], answer["spentIn"]) == (504, "store")
 
