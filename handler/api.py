@@ -38,7 +38,13 @@ async def in_place(work: Callable[[], T], /) -> T:
 
 def create_app(service: PluginService, run: Run = in_place) -> FastAPI:
     """The FastAPI application over a service."""
-    app = FastAPI(title="extism-lambda", description="Extism plugins over HTTP", docs_url=None, redoc_url=None)
+    app = FastAPI(
+        title="extism-lambda",
+        description="Extism plugins over HTTP",
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,  # a redirect would lead out of a REST API's stage, which its paths do not show
+    )
 
     async def call(request: Request, plugin: str | None = None, function: str | None = None) -> Response:
         target = service.find(plugin, function)
@@ -46,21 +52,7 @@ def create_app(service: PluginService, run: Run = in_place) -> FastAPI:
         output = await run(lambda: service.run(target, data, _deadline(request)))
         return Response(output, headers={"content-type": target.plugin.content_type})
 
-    @app.post("/", response_class=Response)
-    async def call_default(request: Request) -> Response:
-        """Runs the default function of the default plugin with the body as its input."""
-        return await call(request)
-
-    @app.post("/{plugin}", response_class=Response)
-    async def call_plugin(request: Request, plugin: str) -> Response:
-        """Runs the default function of a plugin with the body as its input."""
-        return await call(request, plugin)
-
-    @app.post("/{plugin}/{function}", response_class=Response)
-    async def call_function(request: Request, plugin: str, function: str) -> Response:
-        """Runs a function of a plugin with the body as its input."""
-        return await call(request, plugin, function)
-
+    # Before the routes with a parameter, which match these paths too: the first match tells the allowed methods.
     @app.get("/plugins", response_class=JSONResponse)
     async def list_plugins() -> Response:
         """All plugins, with the functions that may be called."""
@@ -86,6 +78,21 @@ def create_app(service: PluginService, run: Run = in_place) -> FastAPI:
         """Whether the default plugin can be called and the memory can be read."""
         await run(lambda: service.check(_deadline(request)))
         return JSONResponse({"status": "ready"})
+
+    @app.post("/", response_class=Response)
+    async def call_default(request: Request) -> Response:
+        """Runs the default function of the default plugin with the body as its input."""
+        return await call(request)
+
+    @app.post("/{plugin}", response_class=Response)
+    async def call_plugin(request: Request, plugin: str) -> Response:
+        """Runs the default function of a plugin with the body as its input."""
+        return await call(request, plugin)
+
+    @app.post("/{plugin}/{function}", response_class=Response)
+    async def call_function(request: Request, plugin: str, function: str) -> Response:
+        """Runs a function of a plugin with the body as its input."""
+        return await call(request, plugin, function)
 
     app.add_exception_handler(InvocationError, _on_invocation_error)
     app.add_exception_handler(HTTPException, _on_http_exception)

@@ -74,9 +74,6 @@ def serve(host: str, port: int, console: Console) -> None:
             start = time.perf_counter()
             service.warm(Deadline.never())
         console.print(f"Plugin {settings.default_plugin} is ready ({time.perf_counter() - start:.1f} s).")
-        url = f"http://{in_url(host)}:{port}"
-        console.print(f"Serving at {url} until Ctrl-C. Try:")
-        console.print(f"curl -X POST {url} -H 'Content-Type: text/plain; charset=utf-8' -d 'Jane Doe'")
         config = uvicorn.Config(
             create_app(settings, service, in_thread),
             lifespan="off",
@@ -84,11 +81,12 @@ def serve(host: str, port: int, console: Console) -> None:
             log_level="warning",
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
-        try:
-            with suppress(KeyboardInterrupt):  # which uvicorn raises once it has shut down
-                uvicorn.Server(config).run(sockets=[listener])
-        finally:
-            service.release()
+        url = f"http://{in_url(host)}:{port}"
+        with suppress(KeyboardInterrupt):  # uvicorn, too, raises it, once it has shut down
+            console.print(f"Serving at {url} until Ctrl-C. Try:")
+            console.print(f"curl -X POST {url} -H 'Content-Type: text/plain; charset=utf-8' -d 'Jane Doe'")
+            uvicorn.Server(config).run(sockets=[listener])
+        service.release()
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,13 +182,13 @@ def load(
         return
     memory = _open(table)
     columns = (TextColumn("Loading"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=err, transient=True) as progress:
+    with Progress(*columns, console=err, transient=True, disable=not err.is_terminal) as progress:
         task = progress.add_task("Loading", total=len(items), completed=start)
         try:
             memory.load(items, lambda written: progress.advance(task, written), start=start)
         except LoadError as error:
             raise CommandError(f"{error}; go on with --from {error.written}") from error
-    typer.echo(f"{len(items) - start} items are written.")
+    typer.echo(f"Written: {len(items) - start} of {len(items)} items of {file}")
 
 
 def _open(table: str | None) -> "MemoryTable":
