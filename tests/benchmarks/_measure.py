@@ -178,7 +178,7 @@ def machine() -> dict[str, Any]:
         "load_average": [round(one, 2) for one in os.getloadavg()],
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "python_optimized": is_optimized(sysconfig.get_config_var("CONFIG_ARGS")),
+        "python_optimized": is_optimized(sysconfig.get_config_vars()),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
@@ -195,9 +195,9 @@ def describe(about: Mapping[str, Any]) -> str:
     )
 
 
-def is_optimized(config_args: object) -> bool:
-    """Whether a Python was configured with profile-guided optimization, as AWS's own is."""
-    return "--enable-optimizations" in str(config_args)
+def is_optimized(configuration: object) -> bool:
+    """Whether a Python was built with profile-guided optimization, as AWS's own is, by its `sysconfig` variables."""
+    return any(flag in str(configuration) for flag in ("--enable-optimizations", "-fprofile-use"))
 
 
 def _cpu_model() -> str:
