@@ -178,7 +178,7 @@ def machine() -> dict[str, Any]:
         "load_average": [round(one, 2) for one in os.getloadavg()],
         "kernel": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
-        "python_optimized": is_optimized(sysconfig.get_config_vars()),
+        "python_optimized": is_optimized(sysconfig.get_config_var("CONFIG_ARGS")),
         "packages": {name: found for name in PACKAGES if (found := _version(name))},
         "date": time.strftime("%Y-%m-%d", time.gmtime()),
     }
@@ -187,17 +187,23 @@ def machine() -> dict[str, Any]:
 def describe(about: Mapping[str, Any]) -> str:
     """The machine in a line or two."""
     packages = ", ".join(f"{name} {found}" for name, found in about["packages"].items())
-    built = "built with" if about["python_optimized"] else "built without"
+    built = optimization(about["python_optimized"])
     return (
         f"Machine: {about['cpu']}, {about['cores']} cores, {about['memory_gb']} GiB, {about['kernel']}, "
-        f"load {about['load_average'][0]}; Python {about['python']} ({built} profile-guided optimization), {packages}; "
+        f"load {about['load_average'][0]}; Python {about['python']} ({built}), {packages}; "
         f"{about['date']}"
     )
 
 
-def is_optimized(configuration: object) -> bool:
-    """Whether a Python was built with profile-guided optimization, as AWS's own is, by its `sysconfig` variables."""
-    return any(flag in str(configuration) for flag in ("--enable-optimizations", "-fprofile-use"))
+def is_optimized(config_args: str | None) -> bool | None:
+    """Whether a Python was built with profile-guided optimization, as AWS's own is; None where it does not tell."""
+    return "--enable-optimizations" in config_args if config_args else None
+
+
+def optimization(optimized: bool | None) -> str:
+    """That, in words."""
+    words = {True: "built with", False: "built without", None: "perhaps built with"}
+    return f"{words[optimized]} profile-guided optimization"
 
 
 def _cpu_model() -> str:

@@ -203,7 +203,8 @@ def main(
     }
     result = Result("warm", columns, ratios)
     result.notes = [
-        f"in process, HTTP API v2 event, memory in the process; ours makes its log line (JSON) unless said otherwise; blocks of {calls} calls in turns",
+        f"in process, HTTP API v2 event, memory in the process; blocks of {calls} calls in turns",
+        "ours makes a log line (JSON) for every invocation, as on Lambda; the others make none",
     ]
     if serve_rounds:
         try:
