@@ -187,17 +187,23 @@ def machine() -> dict[str, Any]:
 def describe(about: Mapping[str, Any]) -> str:
     """The machine in a line or two."""
     packages = ", ".join(f"{name} {found}" for name, found in about["packages"].items())
-    built = "built with" if about["python_optimized"] else "built without"
+    built = optimization(about["python_optimized"])
     return (
         f"Machine: {about['cpu']}, {about['cores']} cores, {about['memory_gb']} GiB, {about['kernel']}, "
-        f"load {about['load_average'][0]}; Python {about['python']} ({built} profile-guided optimization), {packages}; "
+        f"load {about['load_average'][0]}; Python {about['python']} ({built}), {packages}; "
         f"{about['date']}"
     )
 
 
-def is_optimized(config_args: object) -> bool:
-    """Whether a Python was configured with profile-guided optimization, as AWS's own is."""
-    return "--enable-optimizations" in str(config_args)
+def is_optimized(config_args: str | None) -> bool | None:
+    """Whether a Python was built with profile-guided optimization, as AWS's own is; None where it does not tell."""
+    return "--enable-optimizations" in config_args if config_args else None
+
+
+def optimization(optimized: bool | None) -> str:
+    """That, in words."""
+    words = {True: "built with", False: "built without", None: "perhaps built with"}
+    return f"{words[optimized]} profile-guided optimization"
 
 
 def _cpu_model() -> str:

@@ -36,7 +36,7 @@ PORT = "tests.benchmarks.peers.port.app"
 PYTHON = "3.13"
 """The minor version of Lambda's runtime in template.yaml."""
 
-PROBE = "import sys, sysconfig; print(sys.base_prefix); print(sysconfig.get_config_var('CONFIG_ARGS'))"
+PROBE = "import sys, sysconfig; print(sys.base_prefix); print(sysconfig.get_config_var('CONFIG_ARGS') or '')"
 
 
 def python() -> Path:

@@ -12,7 +12,18 @@ import typer
 from infra.local_dynamodb import local_dynamodb
 from tests.benchmarks import _peers
 from tests.benchmarks._events import GREETING, http_event
-from tests.benchmarks._measure import CannotRun, Column, Json, Result, interleaved, is_optimized, ratio, run, stderr
+from tests.benchmarks._measure import (
+    CannotRun,
+    Column,
+    Json,
+    Result,
+    interleaved,
+    is_optimized,
+    optimization,
+    ratio,
+    run,
+    stderr,
+)
 from tests.benchmarks._sandbox import Function, emulator, way_to_drop_privileges
 from tests.benchmarks._tools import rie
 
@@ -95,11 +106,10 @@ def main(
         "no_byte_code_over_ours": ratio(first, NO_BYTE_CODE, OURS),
     }
     optimized = is_optimized(_peers.python_configuration())
-    built = "with" if optimized else "without"
     notes = [
         "first answer: the first POST to a freshly started emulator, nothing subtracted; files are in the page cache",
         f"processors for the function: {cpus or 'all'}; DynamoDB is moto, whose two reads are in all but empty",
-        f"the functions' Python was built {built} profile-guided optimization; AWS's is built with it",
+        f"the functions' Python was {optimization(optimized)}; AWS's is built with it",
     ]
     result = Result("cold_start", columns, ratios, missing, notes)
     result.extra = {"cpus": cpus or "all", "rounds": rounds, "function_python_optimized": optimized}

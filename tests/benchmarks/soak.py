@@ -108,7 +108,7 @@ def plot(found: Soak, path: Path) -> None:
     latency.set_ylim(0, max(found.p99) * 1.2)
     latency.set_ylabel("invocation (µs)")
     latency.set_xlabel("invocations")
-    latency.legend()
+    latency.legend(loc="upper right")
     for axes in (memory, latency):
         axes.axvline(found.calls[found.first], color="grey", linestyle=":")
         axes.grid(visible=True, alpha=0.3)

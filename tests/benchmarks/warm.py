@@ -5,6 +5,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import statistics
 import subprocess
@@ -30,6 +31,7 @@ from tests.benchmarks._tools import ROOT, Missing, load_generator, node
 from tests.benchmarks._tools import run as run_program
 
 BARE, MINIMAL, OURS = "plugin.call", "minimal route", "ours"
+QUIET = "ours, nothing logged"
 NODE = "node"
 CONNECTIONS = 10
 STARTED = 60.0
@@ -77,11 +79,27 @@ def in_process(rounds: int, calls: int) -> dict[str, list[float]]:
             if (answer["body"] if isinstance(answer, dict) else answer) != expected:
                 raise RuntimeError(f"{variant} answered {answer!r}")
         blocks = {name: _block(call, calls) for name, call in variants.items()}
+        blocks[QUIET] = _quietly(blocks[OURS])
         return interleaved(blocks, rounds, warm_up=max(1, rounds // 10), what="Blocks of calls, round")
 
 
 def _block(call: Callable[[], object], calls: int) -> Callable[[], float]:
     return lambda: time_block(call, calls)
+
+
+def _quietly(block: Callable[[], float]) -> Callable[[], float]:
+    """The same with EXTISM_LAMBDA_LOG_LEVEL=WARNING: the minimal route logs nothing either."""
+    logger = logging.getLogger("handler")
+
+    def quiet() -> float:
+        level = logger.level
+        logger.setLevel(logging.WARNING)
+        try:
+            return block()
+        finally:
+            logger.setLevel(level)
+
+    return quiet
 
 
 @contextlib.contextmanager
@@ -179,12 +197,14 @@ def main(
     columns = [Column("warm invocation", "µs", samples)]
     ratios = {
         "ours_over_minimal": ratio(samples, OURS, MINIMAL),
+        "ours_without_log_line_over_minimal": ratio(samples, QUIET, MINIMAL),
         "ours_over_plugin_call": ratio(samples, OURS, BARE),
         "serve_rps_over_node": None,
     }
     result = Result("warm", columns, ratios)
     result.notes = [
-        f"in process, HTTP API v2 event, memory in the process, log lines formatted; blocks of {calls} calls in turns",
+        f"in process, HTTP API v2 event, memory in the process; blocks of {calls} calls in turns",
+        "ours makes a log line (JSON) for every invocation, as on Lambda; the others make none",
     ]
     if serve_rounds:
         try:
