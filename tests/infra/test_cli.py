@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -112,7 +113,7 @@ def test_plugins_are_sound(run: CommandLine) -> None:
     assert "lookup" in outcome.text
 
 
-BAD = {
+BAD: dict[str, tuple[str, dict[str, Any], str]] = {
     "no-export": (guests.ECHO, {"functions": ["nothing"]}, "does not export"),
     "unknown-import": (guests.UNKNOWN_IMPORT, {}, "nobodyGrantsThis"),
     "no-grant": (guests.GET, {}, "grants no key"),
