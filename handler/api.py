@@ -1,7 +1,6 @@
 """The HTTP API: routes, and how errors become problem documents. It knows plugins by name and no more."""
 
 import logging
-import uuid
 from collections.abc import Awaitable, Callable
 from http import HTTPStatus
 from typing import Protocol, TypeVar
@@ -12,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from handler.deadline import Deadline
 from handler.errors import BadRequest, InternalError, InvocationError, NotFound
-from handler.problems import MEDIA_TYPE, log_failure, problem
+from handler.problems import MEDIA_TYPE, log_failure, problem, request_id_of
 from handler.service import PluginService, Target, check_input
 
 logger = logging.getLogger(__name__)
@@ -114,13 +113,11 @@ async def _body(request: Request, target: Target) -> bytes:
 
 def _deadline(request: Request) -> Deadline:
     """The end of the Lambda invocation that brought the request; none where there is no such thing."""
-    context = request.scope.get("aws.context")
-    return Deadline.never() if context is None else Deadline.of_lambda(context)
+    return Deadline.of_lambda(request.scope.get("aws.context"))
 
 
 def _request_id(request: Request) -> str:
-    context = request.scope.get("aws.context")
-    return str(uuid.uuid4() if context is None else context.aws_request_id)
+    return request_id_of(request.scope.get("aws.context"))
 
 
 def problem_response(error: InvocationError, request_id: str) -> Response:

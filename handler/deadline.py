@@ -44,8 +44,10 @@ class Deadline:
         return cls(math.inf)
 
     @classmethod
-    def of_lambda(cls, context: LambdaContext) -> Self:
-        """The end of a Lambda invocation, less the margin for answering."""
+    def of_lambda(cls, context: LambdaContext | None) -> Self:
+        """The end of a Lambda invocation, less the margin for answering; never where there is no such thing."""
+        if context is None:
+            return cls.never()
         return cls.after(context.get_remaining_time_in_millis() / 1000 - ANSWER_MARGIN)
 
     def remaining(self) -> float:

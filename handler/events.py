@@ -7,8 +7,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from handler.deadline import Deadline, LambdaContext
-from handler.errors import BadRequest, InvocationError, OutputTooLarge, QueueEventRefused, UnsupportedEvent
-from handler.problems import MEDIA_TYPE, log_failure, problem
+from handler.errors import (
+    BadRequest,
+    InternalError,
+    InvocationError,
+    OutputTooLarge,
+    QueueEventRefused,
+    UnsupportedEvent,
+)
+from handler.problems import MEDIA_TYPE, log_failure, problem, request_id_of
 from handler.service import PluginService
 
 HttpHandler = Callable[[dict[str, Any], Any], dict[str, Any]]
@@ -39,7 +46,7 @@ class EventHandler:
         self._http = http
         self._loop = loop
 
-    def __call__(self, event: Any, context: LambdaContext) -> dict[str, Any]:
+    def __call__(self, event: Any, context: LambdaContext | None) -> dict[str, Any]:
         """Answers one event.
 
         Raises:
@@ -61,16 +68,23 @@ class EventHandler:
                 f"the event ({_describe(event)}) is neither an HTTP event of API Gateway, a load balancer or a "
                 'function URL, nor {"plugin": ..., "function": ..., "input": ...}, nor {"warmup": true}'
             )
+        except QueueEventRefused:
+            raise
         except InvocationError as error:
-            log_failure(error, context.aws_request_id)
-            return problem(error, context.aws_request_id)
+            failure = error
+        except Exception as error:  # noqa: BLE001 - Lambda would show the stack trace to whoever invoked
+            failure = InternalError("something went wrong that should not; the log says what")
+            failure.__cause__ = error
+        request_id = request_id_of(context)
+        log_failure(failure, request_id)
+        return problem(failure, request_id)
 
     def close(self) -> None:
         """Frees the instances and the loop, where the process outlives the handler, as it does not in Lambda."""
         self._service.release()
         self._loop.close()
 
-    def _answer_http(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    def _answer_http(self, event: dict[str, Any], context: LambdaContext | None) -> dict[str, Any]:
         try:
             response = self._http(event, context)
         except Exception as error:  # noqa: BLE001 - Mangum raises many kinds on an event with a field missing or malformed
@@ -82,7 +96,7 @@ class EventHandler:
             return _http_problem(_too_large(size), context)
         return response
 
-    def _answer_direct(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
+    def _answer_direct(self, event: dict[str, Any], context: LambdaContext | None) -> dict[str, Any]:
         fields = _direct_fields(event)
         target = self._service.find(fields["plugin"], fields["function"])
         data = _decode(fields["input"], is_base64=fields["isBase64Encoded"])
@@ -160,13 +174,14 @@ def _too_large(size: int) -> OutputTooLarge:
     return OutputTooLarge(f"the answer would have {size} bytes; Lambda carries up to {PAYLOAD_BYTES}")
 
 
-def _http_problem(error: InvocationError, context: LambdaContext) -> dict[str, Any]:
+def _http_problem(error: InvocationError, context: LambdaContext | None) -> dict[str, Any]:
     """A problem document in the form that all HTTP event sources take."""
-    log_failure(error, context.aws_request_id)
+    request_id = request_id_of(context)
+    log_failure(error, request_id)
     return {
         "statusCode": error.status,
         "headers": {"content-type": MEDIA_TYPE},
-        "body": json.dumps(problem(error, context.aws_request_id)),
+        "body": json.dumps(problem(error, request_id)),
         "isBase64Encoded": False,
     }
 

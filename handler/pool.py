@@ -95,12 +95,10 @@ class PluginPool:
         """Takes a slot for exclusive use and gives it back."""
         wait = min(deadline.remaining(), self.spec.limits.timeout_ms / 1000)
         with self._returned:
-            if not self._free and self._slots < self._limit:
-                slot = self._new_slot()
-            elif self._returned.wait_for(lambda: self._free, wait):
-                slot = self._free.pop()
-            else:
+            # A slot whose module did not compile is dropped, so that waiting can end with room for a new one.
+            if not self._returned.wait_for(lambda: bool(self._free) or self._slots < self._limit, wait):
                 raise NoFreeInstance(f"all {self._limit} instances of plugin {self.spec.name!r} are busy")
+            slot = self._free.pop() if self._free else self._new_slot()
         try:
             yield slot
         finally:

@@ -1,15 +1,22 @@
 """Errors as RFC 9457 problem documents."""
 
 import logging
+import uuid
 from collections.abc import Iterator
 from http import HTTPStatus
 from typing import Any
 
+from handler.deadline import LambdaContext
 from handler.errors import DeadlineExceeded, InternalError, InvocationError
 
 logger = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
+
+
+def request_id_of(context: LambdaContext | None) -> str:
+    """The id of the Lambda invocation; a new one where there is no such thing."""
+    return str(uuid.uuid4()) if context is None else context.aws_request_id
 
 
 def problem(error: InvocationError, request_id: str) -> dict[str, Any]:

@@ -114,7 +114,9 @@ def plugins(
 
 @app.command()
 def build(
-    out_folder: Annotated[Path, typer.Option("--out", help="A new or empty folder, or a former artifact.")],
+    out_folder: Annotated[Path, typer.Option("--out", help="A new or empty folder, or a former artifact.")] = Path(
+        "build/artifact"
+    ),
     python: Annotated[str, typer.Option(help="The runtime's Python: 3.12, 3.13 or 3.14.")] = "3.13",
     arch: Annotated[str, typer.Option(help="The function's architecture: x86_64 or arm64.")] = "x86_64",
 ) -> None:

@@ -16,7 +16,7 @@ import botocore.exceptions
 from botocore.config import Config
 
 from handler.deadline import Deadline
-from handler.errors import ConfigurationError, StoreFailed, StoreThrottled, StoreUnreachable
+from handler.errors import ConfigurationError, InvocationError, StoreFailed, StoreThrottled, StoreUnreachable
 from handler.memory.bounded import Bounded
 
 if TYPE_CHECKING:
@@ -95,8 +95,7 @@ class DynamoDBStore:
             StoreUnreachable: There was no answer.
             StoreDeadlineExceeded: The deadline passed first.
         """
-        item = self._bounded.call(lambda: self._get_item(key), deadline)
-        return None if item is None else _value(item)
+        return self._bounded.call(lambda: self._get_item(key), deadline)
 
     def begin_many(self, keys: Sequence[str]) -> Future[Mapping[str, bytes | None]] | None:
         """Begins a BatchGetItem of up to 100 different keys.
@@ -114,7 +113,7 @@ class DynamoDBStore:
         """Closes idle connections; the next read makes a new one."""
         self._client.close()
 
-    def _get_item(self, key: str) -> "Mapping[str, AttributeValueTypeDef] | None":
+    def _get_item(self, key: str) -> bytes | None:
         with _errors_mapped():
             response = self._client.get_item(
                 TableName=self._table,
@@ -124,8 +123,9 @@ class DynamoDBStore:
                 ExpressionAttributeNames={"#value": VALUE, "#expires_at": EXPIRES_AT},
                 ReturnConsumedCapacity="TOTAL",
             )
-        _check_answer(response)
-        return response.get("Item")
+            _check_answer(response)
+            item = response.get("Item")
+            return None if item is None else _value(item)
 
     def _batch_get_item(self, keys: "Sequence[str]") -> Mapping[str, bytes | None]:
         with _errors_mapped():
@@ -140,17 +140,17 @@ class DynamoDBStore:
                 },
                 ReturnConsumedCapacity="TOTAL",
             )
-        _check_answer(response)
-        unprocessed = {key[KEY]["S"] for table in response["UnprocessedKeys"].values() for key in table["Keys"]}
-        values: dict[str, bytes | None] = {key: None for key in keys if key not in unprocessed}
-        for items in response["Responses"].values():
-            for item in items:
-                key = item[KEY]["S"]
-                try:
-                    values[key] = _value(item)
-                except StoreFailed:
-                    values.pop(key, None)
-        return values
+            _check_answer(response)
+            unprocessed = {key[KEY]["S"] for table in response["UnprocessedKeys"].values() for key in table["Keys"]}
+            values: dict[str, bytes | None] = {key: None for key in keys if key not in unprocessed}
+            for items in response["Responses"].values():
+                for item in items:
+                    key = item[KEY]["S"]
+                    try:
+                        values[key] = _value(item)
+                    except StoreFailed:
+                        values.pop(key, None)
+            return values
 
 
 @contextmanager
@@ -166,6 +166,10 @@ def _errors_mapped() -> Iterator[None]:
         raise StoreUnreachable("no answer from DynamoDB") from error
     except botocore.exceptions.BotoCoreError as error:
         raise StoreFailed("DynamoDB could not be asked") from error
+    except InvocationError:
+        raise
+    except Exception as error:  # botocore's parsers raise whatever a strange answer makes them raise
+        raise StoreFailed("DynamoDB's answer cannot be read") from error
 
 
 def _check_answer(response: "Mapping[str, object]") -> None:
