@@ -20,7 +20,7 @@ from handler.errors import ConfigurationError
 from handler.settings import Settings
 from infra.addresses import in_url, listen
 from infra.connection import ENDPOINTS
-from infra.local_dynamodb import local_dynamodb
+from infra.local_dynamodb import TABLE, local_dynamodb
 
 T = TypeVar("T")
 
@@ -39,6 +39,10 @@ def memory_environment(console: Console) -> Iterator[None]:
     The variables are set in `os.environ`, where boto3 looks for them, and put back at the end.
     """
     if os.environ.get("EXTISM_LAMBDA_MEMORY") == "map" or any(os.environ.get(name) for name in OWN_MEMORY):
+        if os.environ.get("EXTISM_LAMBDA_MEMORY") != "map":
+            os.environ.setdefault(
+                "EXTISM_LAMBDA_TABLE", TABLE
+            )  # an endpoint alone: the table that `serve` embeds there
         yield
         return
     with ExitStack() as stack:

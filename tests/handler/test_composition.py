@@ -255,3 +255,34 @@ def test_no_thread_outlives_a_request(make_plugin: MakePlugin, make_handler: Mak
         direct(handler, seconds=1.0)
 
     assert threading.active_count() <= before
+
+
+@pytest.mark.parametrize("event", [{"plugin": "echo", "input": "hello"}, {"warmup": True}, {}])
+def test_events_without_a_context_are_answered(
+    make_plugin: MakePlugin, make_handler: MakeHandler, event: dict[str, object]
+) -> None:
+    """A script that calls the handler with None for the context gets an answer, with an id of its own."""
+    make_plugin("echo", guests.ECHO)
+
+    answer = make_handler()(event, None)
+
+    assert answer["status"] == (200 if event else 400)
+    assert event or answer["requestId"]
+
+
+def test_a_bug_of_ours_is_no_stack_trace_in_a_direct_invocation(
+    make_plugin: MakePlugin, make_handler: MakeHandler, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception that nobody foresaw is a problem document without internals."""
+    make_plugin("echo", guests.ECHO)
+    handler = make_handler()
+
+    def fail(*_: object) -> bytes:
+        raise ZeroDivisionError("secret")
+
+    monkeypatch.setattr("handler.service.PluginService.run", fail)
+
+    answer = handler({"plugin": "echo"}, None)
+
+    assert (answer["status"], answer["type"]) == (500, "internal-error")
+    assert "secret" not in str(answer)

@@ -583,3 +583,14 @@ print("through")
         child = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
         assert (child.returncode, child.stdout) == (0, "through\n"), child.stderr
+
+
+def test_all_who_wait_for_a_broken_plugin_are_told_why(make_plugin: MakePlugin, make_service: MakeService) -> None:
+    """A module that does not load is 500 for every waiting call, not 503 for all but one."""
+    make_plugin("broken", "(module (nonsense))")
+    service = make_service()
+
+    with ThreadPoolExecutor(3) as threads:
+        statuses = list(threads.map(lambda _: outcome(service, "run"), range(3)))
+
+    assert statuses == [500, 500, 500]

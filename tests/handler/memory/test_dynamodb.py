@@ -1,5 +1,6 @@
 """DynamoDB when it fails; what it does when it works is in test_store_contract.py."""
 
+import socket
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -286,3 +287,19 @@ def test_throttling_of_a_batch_is_told() -> None:
 
     with pytest.raises(StoreThrottled):
         batch_of(DynamoDBStore(client, "memory"), "key")
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [(200, b"\xff\xfe"), (500, b"\xff\xfe"), (200, b"[]"), (200, b"null"), (400, b"[1]"), (200, b'{"Item":[]}')],
+)
+def test_a_strange_answer_is_a_failed_read(status: int, body: bytes) -> None:
+    """Whatever botocore's parsers make of it, the store failed: no internal error, no missing key."""
+
+    def answer(connection: socket.socket, _over: object) -> None:
+        connection.recv(65536)
+        head = f"HTTP/1.1 {status} X\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
+        connection.sendall(head.encode() + body)
+
+    with serving(answer) as url:
+        assert type(failure(DynamoDBStore(tables.create_client(url), "memory"))) is StoreFailed
