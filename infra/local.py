@@ -19,8 +19,8 @@ from handler.deadline import Deadline
 from handler.errors import ConfigurationError
 from handler.settings import Settings
 from infra.addresses import in_url, listen
-from infra.connection import ENDPOINTS
-from infra.local_dynamodb import TABLE, local_dynamodb
+from infra.connection import ENDPOINTS, TABLE
+from infra.local_dynamodb import local_dynamodb
 
 T = TypeVar("T")
 
@@ -38,21 +38,19 @@ def memory_environment(console: Console) -> Iterator[None]:
 
     The variables are set in `os.environ`, where boto3 looks for them, and put back at the end.
     """
-    if os.environ.get("EXTISM_LAMBDA_MEMORY") == "map" or any(os.environ.get(name) for name in OWN_MEMORY):
-        if os.environ.get("EXTISM_LAMBDA_MEMORY") != "map":
-            os.environ.setdefault(
-                "EXTISM_LAMBDA_TABLE", TABLE
-            )  # an endpoint alone: the table that `serve` embeds there
-        yield
-        return
+    before = dict(os.environ)
     with ExitStack() as stack:
-        with console.status("Starting an embedded DynamoDB …"):
-            dynamodb = stack.enter_context(local_dynamodb())
-        before = dict(os.environ)
         stack.callback(os.environ.update, before)
         stack.callback(os.environ.clear)
-        os.environ.update(dynamodb.environment())
-        console.print(f"Embedded DynamoDB at {dynamodb.endpoint}, table {dynamodb.table}, with infra/seed.json in it.")
+        if os.environ.get("EXTISM_LAMBDA_MEMORY") == "map" or any(os.environ.get(name) for name in OWN_MEMORY):
+            os.environ.setdefault("EXTISM_LAMBDA_TABLE", TABLE)  # an endpoint alone: the table that `serve` has there
+        else:
+            with console.status("Starting an embedded DynamoDB …"):
+                dynamodb = stack.enter_context(local_dynamodb())
+            os.environ.update(dynamodb.environment())
+            console.print(
+                f"Embedded DynamoDB at {dynamodb.endpoint}, table {dynamodb.table}, with infra/seed.json in it."
+            )
         yield
 
 
