@@ -3,9 +3,12 @@
 import logging
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +25,7 @@ from handler.errors import (
 from handler.service import PluginService
 from tests import guests
 from tests.conftest import MakePlugin, MakeService
+from tests.servers import serving
 
 FAR = Deadline.after(3600)
 
@@ -350,14 +354,29 @@ class TestWasi:
         assert type(failure(make_service())) is PluginTrapped
 
 
-def test_no_host_is_allowed_by_default(make_plugin: MakePlugin, make_service: MakeService) -> None:
-    """Without allowed_hosts a guest's HTTP request fails, and with it the call."""
-    make_plugin("fetches", guests.FETCHES)
+@pytest.mark.parametrize(("hosts", "reached"), [(None, False), (["example.com"], False), (["127.0.0.1"], True)])
+def test_only_allowed_hosts_are_reached(
+    make_plugin: MakePlugin, make_service: MakeService, hosts: list[str] | None, *, reached: bool
+) -> None:
+    """A guest's HTTP request goes to a host of allowed_hosts; any other, and by default every one, fails the call."""
+    fields: dict[str, Any] = {"network": {"allowed_hosts": hosts}} if hosts else {}
+    make_plugin("fetches", guests.FETCHES, **fields)
+    asked: list[bytes] = []
 
-    error = failure(make_service(), b'{"url": "http://127.0.0.1:9/"}')
+    def answer(connection: socket.socket, over: threading.Event) -> None:
+        asked.append(connection.recv(65536))
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\nConnection: close\r\n\r\nreally")
 
-    assert type(error) is PluginTrapped
-    assert "127.0.0.1" not in error.detail
+    with serving(answer) as url:
+        wish = f'{{"url": "{url}/"}}'.encode()
+        if reached:
+            assert run(make_service(), wish) == b"really"
+        else:
+            error = failure(make_service(), wish)
+            assert type(error) is PluginTrapped
+            assert url not in error.detail
+
+    assert bool(asked) == reached
 
 
 CHILD = """
