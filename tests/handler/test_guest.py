@@ -438,6 +438,13 @@ def test_garbage_from_a_guest_does_not_end_the_process(make_plugin: MakePlugin, 
     assert (child.returncode, child.stdout) == (0, "served\n"), child.stderr
 
 
+def test_an_output_of_impossible_length_is_too_large(make_plugin: MakePlugin, make_service: MakeService) -> None:
+    """A length beyond any memory is told as an output that is too large."""
+    make_plugin("garbage", guests.OUTPUT_AT)
+
+    assert type(failure(make_service(), f"{100:020} {2**64 - 26:020}".encode())) is OutputTooLarge
+
+
 def test_a_host_function_in_initialize_gives_no_wrong_answer(make_plugin: MakePlugin, tmp_path: Path) -> None:
     """A guest that reads in `_initialize` gets the value, or ends the process, as it does with Extism 1.41."""
     make_plugin("garbage", guests.GETS_WHEN_INITIALIZED, memory={"read": ["hello"]})
