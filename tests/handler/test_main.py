@@ -60,11 +60,11 @@ def test_a_wrong_environment_does_not_start(
 
 
 def test_the_handler_needs_nothing_but_what_is_deployed(make_plugin: MakePlugin, plugins: Path) -> None:
-    """Neither moto nor any other tool of development is imported with the handler."""
+    """Neither moto nor any other tool of development is imported with the handler, nor boto3 for the article's Map."""
     make_plugin("simple", guests.ECHO)
     code = (
         "import handler.main, sys; "
-        "print([name for name in ('moto', 'typer', 'rich', 'wasmtime', 'infra', 'uvicorn', 'httpx', 'yaml')"
+        "print([name for name in ('boto3', 'moto', 'typer', 'rich', 'wasmtime', 'infra', 'uvicorn', 'httpx', 'yaml')"
         " if name in sys.modules])"
     )
 
