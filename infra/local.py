@@ -1,22 +1,24 @@
 """The function on a developer's machine: behind a web server, or on one event."""
 
+import asyncio
 import json
 import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from threading import Thread
 from typing import Any, TypeVar
 
-import anyio.to_thread
 import uvicorn
 from rich.console import Console
 
 from handler.composition import create_app, create_handler, create_service
 from handler.deadline import Deadline
-from handler.errors import ConfigurationError
+from handler.errors import ConfigurationError, Unavailable
 from handler.settings import Settings
 from infra.addresses import in_url, listen
 from infra.connection import ENDPOINTS, TABLE
@@ -55,8 +57,28 @@ def memory_environment(console: Console) -> Iterator[None]:
 
 
 async def in_thread(work: Callable[[], T], /) -> T:
-    """Runs blocking work in a thread, so that it does not block the loop of the web server."""
-    return await anyio.to_thread.run_sync(work)
+    """Runs blocking work in a thread, so that it does not block the loop of the web server.
+
+    The process does not wait for the thread when it ends, as it would for those of asyncio and anyio: a guest may run
+    for as long as its plugin.toml lets it.
+
+    Raises:
+        Unavailable: The server ends before the work does.
+    """
+    future: Future[T] = Future()
+    future.set_running_or_notify_cancel()  # from here on nobody can cancel it under the thread's hands
+
+    def run() -> None:
+        try:
+            future.set_result(work())
+        except BaseException as error:  # noqa: BLE001 - whoever waits for the work gets it
+            future.set_exception(error)
+
+    Thread(target=run, name="request", daemon=True).start()
+    try:
+        return await asyncio.wrap_future(future)
+    except asyncio.CancelledError:  # how uvicorn ends what takes longer than GRACE_SECONDS
+        raise Unavailable("the server ends") from None
 
 
 def serve(host: str, port: int, console: Console) -> None:
