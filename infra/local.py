@@ -45,7 +45,8 @@ def memory_environment(console: Console) -> Iterator[None]:
         stack.callback(os.environ.update, before)
         stack.callback(os.environ.clear)
         if os.environ.get("EXTISM_LAMBDA_MEMORY") == "map" or any(os.environ.get(name) for name in OWN_MEMORY):
-            os.environ.setdefault("EXTISM_LAMBDA_TABLE", TABLE)  # an endpoint alone: the table that `serve` has there
+            if not os.environ.get("EXTISM_LAMBDA_TABLE"):  # empty counts as not set, as it does for the settings
+                os.environ["EXTISM_LAMBDA_TABLE"] = TABLE  # an endpoint alone: the table that `serve` has there
         else:
             with console.status("Starting an embedded DynamoDB …"):
                 dynamodb = stack.enter_context(local_dynamodb())

@@ -190,3 +190,17 @@ def test_memory_round_trip(run: CommandLine, tmp_path: Path) -> None:
         missing = memory("get", "public/größe")
         assert (missing.code, missing.out) == (1, b"")
         assert memory("load", ROOT / "infra" / "seed.json").code == 0
+
+
+@pytest.mark.parametrize("table", [{}, {"EXTISM_LAMBDA_TABLE": ""}])
+def test_an_endpoint_alone_means_the_table_that_serve_embeds(
+    run: CommandLine, tmp_path: Path, table: dict[str, str]
+) -> None:
+    """With only the endpoint of a running `serve`, `invoke` reads its table; an empty variable counts as not set."""
+    credentials = {"AWS_ACCESS_KEY_ID": "local", "AWS_SECRET_ACCESS_KEY": "local", "AWS_REGION": "eu-central-1"}
+    with serve(tmp_path) as server:
+        environ = credentials | table | {"AWS_ENDPOINT_URL_DYNAMODB": server.endpoint}
+
+        outcome = run("invoke", EVENTS / "direct.json", stdin=b"", **environ)
+
+    assert (outcome.code, json.loads(outcome.text)["output"]) == (0, THREE_LINES)
