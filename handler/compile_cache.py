@@ -6,8 +6,10 @@ tell which of the two it did. So it works in a folder of this process, in which 
 is no link there has been compiled here.
 """
 
+import atexit
 import os
 import re
+import shutil
 import tempfile
 import tomllib
 from enum import StrEnum
@@ -61,6 +63,7 @@ def _link(shipped: Path) -> str:
     """Makes a folder of links to the entries, and returns the path of its configuration; empty where it cannot."""
     try:
         scratch = Path(tempfile.mkdtemp(prefix="extism-compile-cache-"))
+        atexit.register(shutil.rmtree, scratch, ignore_errors=True)
         configuration, folder = scratch / "configuration.toml", scratch / "entries"  # wasmtime deletes what is no entry
         folder.mkdir()
         for path in shipped.rglob("*"):

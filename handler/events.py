@@ -73,8 +73,7 @@ class EventHandler:
         except InvocationError as error:
             failure = error
         except Exception as error:  # noqa: BLE001 - Lambda would show the stack trace to whoever invoked
-            failure = InternalError("something went wrong that should not; the log says what")
-            failure.__cause__ = error
+            failure = _unexpected(error)
         request_id = request_id_of(context)
         log_failure(failure, request_id)
         return problem(failure, request_id)
@@ -86,11 +85,18 @@ class EventHandler:
 
     def _answer_http(self, event: dict[str, Any], context: LambdaContext | None) -> dict[str, Any]:
         try:
+            if event.get("isBase64Encoded"):
+                _decode(event.get("body") or "", "body", is_base64=True)  # Mangum skips what is no base64
             response = self._http(event, context)
-        except Exception as error:  # noqa: BLE001 - Mangum raises many kinds on an event with a field missing or malformed
+        except BadRequest as error:
+            return _http_problem(error, context)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            # What Mangum raises on an event with a field missing or malformed.
             refused = BadRequest("the HTTP event cannot be read: a field is missing or malformed")
             refused.__cause__ = error
             return _http_problem(refused, context)
+        except Exception as error:  # noqa: BLE001 - Lambda would show the stack trace to whoever invoked
+            return _http_problem(_unexpected(error), context)
         size = _json_size(response.get("body", ""))
         if size > PAYLOAD_BYTES:
             return _http_problem(_too_large(size), context)
@@ -99,7 +105,7 @@ class EventHandler:
     def _answer_direct(self, event: dict[str, Any], context: LambdaContext | None) -> dict[str, Any]:
         fields = _direct_fields(event)
         target = self._service.find(fields["plugin"], fields["function"])
-        data = _decode(fields["input"], is_base64=fields["isBase64Encoded"])
+        data = _decode(fields["input"], "input", is_base64=fields["isBase64Encoded"])
         output = self._service.run(target, data, Deadline.of_lambda(context))
         text, encoded = _encode(output)
         if (size := _json_size(text)) > PAYLOAD_BYTES:
@@ -140,18 +146,18 @@ def _direct_fields(event: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _decode(text: str, *, is_base64: bool) -> bytes:
+def _decode(text: str, name: str, *, is_base64: bool) -> bytes:
     if not is_base64:
         try:
             return text.encode()
         except UnicodeEncodeError as error:
             raise BadRequest(
-                f"input holds half of a surrogate pair at character {error.start}: it is no text"
+                f"{name} holds half of a surrogate pair at character {error.start}: it is no text"
             ) from error
     try:
         return base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise BadRequest(f"input is not base64, though isBase64Encoded is true: {error}") from error
+        raise BadRequest(f"{name} is not base64, though isBase64Encoded is true: {error}") from error
 
 
 def _encode(output: bytes) -> tuple[str, bool]:
@@ -168,6 +174,12 @@ def _json_size(text: str) -> int:
     if len(text) * 6 < PAYLOAD_BYTES:
         return len(text)
     return len(json.dumps(text, ensure_ascii=False).encode())
+
+
+def _unexpected(error: Exception) -> InternalError:
+    failure = InternalError("something went wrong that should not; the log says what")
+    failure.__cause__ = error
+    return failure
 
 
 def _too_large(size: int) -> OutputTooLarge:

@@ -25,8 +25,7 @@ class Invocation:
     failure: InvocationError | None = None
 
 
-# Not Extism's host context: that is not there yet while the guest's `_initialize` runs, which may call host functions
-# too.
+# Host functions run in the thread of the call, so this finds their invocation without Extism's host context.
 _current: ContextVar[Invocation] = ContextVar("invocation")
 
 

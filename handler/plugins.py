@@ -21,6 +21,7 @@ FILE_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*\.(wasm|wat)")
 CONTENT_TYPE = re.compile(r"[A-Za-z0-9.+_-]+/[A-Za-z0-9.+_-]+( *;[ -~]*)?")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 DEFAULT_CONTENT_TYPE = "text/plain; charset=utf-8"
+MINIMUM_TIMEOUT_MS = 10  # a shorter one can come before the guest has begun, and is lost: see interruption.py
 MAXIMUM_TIMEOUT_MS = 900_000  # Lambda's own maximum, 15 minutes
 BATCH_KEYS = 100
 MAXIMUM_PAGES = 65_536  # the 4 GiB of a 32-bit memory
@@ -181,7 +182,7 @@ def load_spec(folder: Path) -> PluginSpec:
 def _limits(table: Table) -> Limits:
     default = Limits()
     limits = Limits(
-        timeout_ms=table.take("timeout_ms", *whole_number(1, MAXIMUM_TIMEOUT_MS), default.timeout_ms),
+        timeout_ms=table.take("timeout_ms", *whole_number(MINIMUM_TIMEOUT_MS, MAXIMUM_TIMEOUT_MS), default.timeout_ms),
         memory_pages=table.take("memory_pages", *whole_number(1, MAXIMUM_PAGES), default.memory_pages),
         input_bytes=table.take("input_bytes", *whole_number(0, MAXIMUM_BYTES), default.input_bytes),
         output_bytes=table.take("output_bytes", *whole_number(0, MAXIMUM_BYTES), default.output_bytes),

@@ -39,7 +39,11 @@ class PluginService:
         self.default_plugin = default_plugin
         self._pools = pools
         self._store = store
-        self._learned: dict[tuple[str, str], LearnedKeys] = {}
+        self._learned = {
+            (name, function): LearnedKeys(spec.prefetch)
+            for name, spec in self.catalog.items()
+            for function in spec.functions
+        }
 
     def find(self, plugin: str | None = None, function: str | None = None) -> Target:
         """The function that a name means; without names, the default plugin's default function.
@@ -65,7 +69,7 @@ class PluginService:
         """
         spec = target.plugin
         check_input(target, len(data))
-        learned = self._learned.setdefault((spec.name, target.function), LearnedKeys(spec.prefetch))
+        learned = self._learned[spec.name, target.function]
         memory = GrantedMemory(self._store, spec, learned.expected())
         start = time.perf_counter()
         outcome = InternalError.type

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra import compile_guests
-from infra.building import TASK_ROOT, BuildError, Target, environment, run_any
+from infra.building import BuildError, Target, environment, run_any
 
-FOLDER, CONFIGURATION = "compile-cache", "compile-cache.toml"
+FOLDER = "compile-cache"
 ENTRY = re.compile(r"[A-Za-z0-9_-]{43}")  # a SHA-256 in base64; what wasmtime writes beside has a suffix
 MACHINES = {"x86_64": "x86_64", "amd64": "x86_64", "aarch64": "arm64", "arm64": "arm64"}
 
@@ -56,14 +56,13 @@ def make(out: Path, modules: Sequence[Path], target: Target) -> dict[str, float]
         shutil.rmtree(folder)
         raise
     _remove_bookkeeping(folder)
-    (out / CONFIGURATION).write_text(f'[cache]\ndirectory = "{TASK_ROOT}/{FOLDER}"\n', encoding="utf-8")
     return milliseconds
 
 
 def _compile(out: Path, modules: Sequence[Path], target: Target) -> dict[str, float]:
     """Compiles the modules in a process of its own whose cache is the artifact's folder."""
     with tempfile.TemporaryDirectory() as scratch:
-        configuration = Path(scratch) / CONFIGURATION
+        configuration = Path(scratch) / "configuration.toml"
         # JSON's string literals are TOML's too
         configuration.write_text(f"[cache]\ndirectory = {json.dumps(str(out / FOLDER))}\n", encoding="utf-8")
         program = (target.interpreter, "-P", "-s", "-S", "-B", compile_guests.__file__)

@@ -18,9 +18,9 @@ class Bounded:
     """Runs each call in a thread of its own and stops waiting for it when the deadline has passed.
 
     Socket timeouts alone do not bound a call: they begin anew with every byte that trickles in. A call that is given up
-    ends by its socket timeouts; until then it holds one of the places. Threads are daemons made per call (about 60 µs,
-    against the 0.8 ms that boto3 takes for a GetItem), so that nothing has to survive a fork or a snapshot and no exit
-    waits for them.
+    ends by its socket timeouts; until then it holds one of the places. Threads are daemons made per call (0.11 ms on
+    2 quiet cores, against the 0.8 ms that boto3 takes for a GetItem), so that nothing has to survive a fork or a
+    snapshot and no exit waits for them.
     """
 
     def __init__(self, calls: int = CALLS) -> None:

@@ -104,7 +104,7 @@ def without(function: Function, *patterns: str) -> Function:
 
 def without_compile_cache(function: Function) -> Function:
     """The same artifact, compiling its plugins at every cold start."""
-    return without(function, compile_cache.FOLDER, compile_cache.CONFIGURATION)
+    return without(function, compile_cache.FOLDER)
 
 
 def without_byte_code(function: Function) -> Function:

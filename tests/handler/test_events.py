@@ -444,3 +444,29 @@ def test_close_frees_what_the_handler_holds(make_plugin: MakePlugin, make_handle
     handler.close()
 
     assert handler({"function": "run"}, CONTEXT)["output"] == "1"
+
+
+@pytest.mark.parametrize("source", SPOILT)
+def test_a_body_that_is_no_base64_is_refused(greeter: "EventHandler", source: str) -> None:
+    """A guest never runs on what is left of a body after characters that are no base64 were skipped."""
+    for body in ("SmFu!!ZSBEb2U=", "%%%", "SmFuZSBEb2U"):
+        response = greeter(golden(source) | {"body": body, "isBase64Encoded": True}, CONTEXT)
+
+        assert response["statusCode"] == 400, body
+        assert json.loads(body_of(response))["type"] == "bad-request"
+
+
+def test_a_bug_in_front_of_the_routes_is_not_the_clients_mistake(
+    greeter: "EventHandler", monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exception that no malformed event explains is 500, and the alarm on 5xx sees it."""
+
+    def fail(*_: object) -> dict[str, Any]:
+        raise RuntimeError("secret")
+
+    monkeypatch.setattr(greeter, "_http", fail)
+
+    response = greeter(golden("http-v2-default-stage"), CONTEXT)
+
+    assert (response["statusCode"], json.loads(body_of(response))["type"]) == (500, "internal-error")
+    assert b"secret" not in body_of(response)

@@ -167,7 +167,7 @@ def toml_inline(value: Any) -> str:
 @pytest.mark.parametrize(
     ("table", "field", "value", "expected"),
     [
-        *(("limits", "timeout_ms", value, "from 1 to 900000") for value in [*NOT_WHOLE_NUMBERS, 0, 900_001]),
+        *(("limits", "timeout_ms", value, "from 10 to 900000") for value in [*NOT_WHOLE_NUMBERS, 0, 900_001]),
         *(("limits", "memory_pages", value, "from 1 to 65536") for value in [*NOT_WHOLE_NUMBERS, 0, 65_537]),
         *(("limits", "input_bytes", value, "from 0 to 1000000000") for value in [*NOT_WHOLE_NUMBERS, 1_000_000_001]),
         *(("limits", "output_bytes", value, "from 0 to 1000000000") for value in [*NOT_WHOLE_NUMBERS, 1_000_000_001]),
