@@ -84,16 +84,33 @@ def plugins(
         Path | None,
         typer.Option("--plugins", help="The folder of plugins, in place of EXTISM_LAMBDA_PLUGINS.", file_okay=False),
     ] = None,
+    policy: Annotated[
+        bool, typer.Option("--policy", help="Print what the plugins may read as a statement of the function's role.")
+    ] = False,
+    check: Annotated[
+        bool, typer.Option("--check", help="With --policy: exit with 1 when template.yaml grants other keys.")
+    ] = False,
+    write: Annotated[bool, typer.Option("--write", help="With --policy: write the keys into template.yaml.")] = False,
 ) -> None:
     """List the plugins and check them, without calling them.
 
     Checked are plugin.toml, the module's hash, that it exports its functions, and that its imports are there and
     granted. The exit code is 1 when a plugin does not pass; the reasons are on stderr.
+
+    With `--policy` nothing is compiled: the keys that the plugins may read are printed as a statement of an IAM policy,
+    compared with template.yaml, or written there.
     """
     from handler.settings import BESIDE_THE_CODE
     from infra.inspection import inspect
 
     folder = folder or Path(os.environ.get("EXTISM_LAMBDA_PLUGINS") or BESIDE_THE_CODE / "plugins")
+    if policy:
+        from infra import policy_cli
+
+        policy_cli.run(folder, check=check, write=write)
+        return
+    if check or write:
+        raise typer.BadParameter("--check and --write go with --policy")
     table = Table("plugin", "functions", "reads", "isolation", "check", box=None)
     problems = []
     with err.status("Compiling the plugins …"):
@@ -110,6 +127,7 @@ def plugins(
         told(problem, style="red")
     if problems:
         raise typer.Exit(1)
+    _tell_of_the_role(folder)
 
 
 @app.command()
@@ -139,6 +157,15 @@ def build(
         told(f"No compile cache: {report.cache_reason}", style="yellow")
     for path, milliseconds in report.cached.items():
         out.print(f"{path} loads from the compile cache in {milliseconds:.0f} ms here", highlight=False)
+    _tell_of_the_role(None)
+
+
+def _tell_of_the_role(folder: Path | None) -> None:
+    """Says when the function that template.yaml deploys could not read what this project's plugins may."""
+    from infra import policy_cli
+
+    if difference := policy_cli.deployed_difference(folder):
+        told(difference, style="yellow")
 
 
 def _status(response: dict[str, Any]) -> int:

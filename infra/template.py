@@ -1,6 +1,6 @@
 """Reads template.yaml, so that what runs locally is what gets deployed."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -40,11 +40,11 @@ class TemplateError(CommandError):
     """The template is not what the local tools expect."""
 
 
-class _Loader(yaml.SafeLoader):
+class Loader(yaml.SafeLoader):
     """Reads YAML with CloudFormation's short tags: `!Ref x` is {"Ref": "x"}, `!Sub x` is {"Fn::Sub": "x"}."""
 
 
-def _construct_tag(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any]:
+def _construct_tag(loader: Loader, name: str, node: yaml.Node) -> dict[str, Any]:
     value: Any
     if isinstance(node, yaml.ScalarNode):
         value = loader.construct_scalar(node)
@@ -57,7 +57,7 @@ def _construct_tag(loader: _Loader, name: str, node: yaml.Node) -> dict[str, Any
     return {name if name in ("Ref", "Condition") else f"Fn::{name}": value}
 
 
-_Loader.add_multi_constructor("!", _construct_tag)
+Loader.add_multi_constructor("!", _construct_tag)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +78,21 @@ class Template:
             TemplateError: It cannot be read, or is no template.
         """
         try:
-            document = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506 - derived from SafeLoader
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise TemplateError(f"{path} cannot be read: {error}") from error
+        return cls.parse(text, path)
+
+    @classmethod
+    def parse(cls, text: str, path: Path) -> Self:
+        """Reads a template's text; `path` is for the error.
+
+        Raises:
+            TemplateError: It is no template.
+        """
+        try:
+            document = yaml.load(text, Loader=Loader)  # noqa: S506 - derived from SafeLoader
+        except yaml.YAMLError as error:
             raise TemplateError(f"{path} cannot be read: {error}") from error
         if not isinstance(document, dict) or not isinstance(document.get("Resources"), dict):
             raise TemplateError(f"{path} is no template: expected a mapping with Resources")
@@ -125,11 +138,10 @@ class Template:
         return variables
 
     def statements(self) -> list[dict[str, Any]]:
-        """All statements of the function's role, with `Action` and `Resource` as lists."""
-        policies = self.properties(ROLE)["Policies"]
+        """All statements of the function's role, also conditional ones, with `Action` and `Resource` as lists."""
         return [
             statement | {name: _as_list(statement[name]) for name in ("Action", "Resource")}
-            for policy in policies
+            for policy in _unconditional(self.properties(ROLE)["Policies"])
             for statement in policy["PolicyDocument"]["Statement"]
         ]
 
@@ -143,6 +155,18 @@ class Template:
                 return [self._resolve(item) for item in value]
             case _:
                 return value
+
+
+def _unconditional(values: list[Any]) -> Iterator[Any]:
+    """The values, and both branches of those that a condition decides on, less those that are none."""
+    for value in values:
+        match value:
+            case {"Fn::If": [_, yes, no]}:
+                yield from _unconditional([yes, no])
+            case {"Ref": "AWS::NoValue"}:
+                pass
+            case _:
+                yield value
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -5,7 +5,6 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -97,27 +96,8 @@ class TestApplication:
         """The endpoint is empty unless a parameter says otherwise; botocore takes an empty one as none."""
         assert deployed.environment()["AWS_ENDPOINT_URL_DYNAMODB"] == ""
 
-    def test_the_function_may_read_its_table_and_nothing_else(self, deployed: Template) -> None:
-        """Of DynamoDB the role allows GetItem and BatchGetItem, on the table alone."""
-        granted = [
-            statement
-            for statement in deployed.statements()
-            if any(action.startswith("dynamodb:") for action in statement["Action"])
-        ]
-        assert granted == [
-            {
-                "Effect": "Allow",
-                "Action": ["dynamodb:GetItem", "dynamodb:BatchGetItem"],
-                "Resource": [{"Fn::GetAtt": [template.TABLE, "Arn"]}],
-            }
-        ]
-
-    def test_no_policy_has_a_wildcard(self, deployed: Template) -> None:
-        """Every statement names its actions and its resources; managed policies, which nobody reads, are not used."""
-        for statement in deployed.statements():
-            assert not [text for text in strings(statement) if "*" in text], statement
-        role = deployed.properties(template.ROLE)
-        assert "ManagedPolicyArns" not in role
+    def test_the_role_is_the_functions_only_policy(self, deployed: Template) -> None:
+        """SAM adds none of its own: what the role may do is all there is, see tests/infra/test_permissions.py."""
         function = deployed.properties(template.FUNCTION)
         assert function["Role"] == {"Fn::GetAtt": [template.ROLE, "Arn"]}
         assert "Policies" not in function
@@ -172,6 +152,22 @@ class TestApplication:
 
 class TestReading:
     """What infra.template makes of a template."""
+
+    def test_statements_are_those_of_all_conditions(self, tmp_path: Path) -> None:
+        """A policy that only some deployments have is one of the role's; what a condition makes nothing is none."""
+        path = write(
+            tmp_path,
+            """
+            Resources:
+              FunctionRole:
+                Properties:
+                  Policies:
+                    - PolicyDocument: {Statement: [{Action: a, Resource: b}]}
+                    - !If [Any, {PolicyDocument: {Statement: [{Action: [c], Resource: [d]}]}}, !Ref AWS::NoValue]
+            """,
+        )
+        expected = [{"Action": ["a"], "Resource": ["b"]}, {"Action": ["c"], "Resource": ["d"]}]
+        assert Template.read(path).statements() == expected
 
     @pytest.mark.parametrize(
         ("short", "long"),
@@ -228,16 +224,3 @@ class TestReading:
         """The error names the file."""
         with pytest.raises(TemplateError, match=r"template\.yaml cannot be read"):
             Template.read(tmp_path / "template.yaml")
-
-
-def strings(value: Any) -> Iterator[str]:
-    """All texts in a nested value."""
-    match value:
-        case str():
-            yield value
-        case dict():
-            for item in value.values():
-                yield from strings(item)
-        case list():
-            for item in value:
-                yield from strings(item)
