@@ -135,20 +135,29 @@ def _once(written: Iterable[str]) -> Iterator[str]:
         before = one
 
 
-def check(specs: Mapping[str, PluginSpec], path: Path = template.PATH) -> str | None:
+def check(specs: Mapping[str, PluginSpec], path: Path | None = None) -> str | None:
     """In what a template's role differs from the plugins' grants, and what to do; None where it does not.
+
+    Args:
+        specs: The plugins by name.
+        path: The template; by default the project's.
 
     Raises:
         PolicyError: The grants are more than a policy can hold.
         TemplateError: The template cannot be read, or has no such list.
     """
+    path = path or template.PATH
     needed = KeyPatterns.of(specs.values())
     difference = KeyPatterns.in_template(Template.read(path)).difference(needed)
     return difference and f"{path.name}: the function's role {difference}. Run `{WRITE}`"
 
 
-def write(specs: Mapping[str, PluginSpec], path: Path = template.PATH) -> str | None:
+def write(specs: Mapping[str, PluginSpec], path: Path | None = None) -> str | None:
     """Writes the plugins' grants into a template; every other character of it stays.
+
+    Args:
+        specs: The plugins by name.
+        path: The template; by default the project's.
 
     Returns:
         In what the template differed; None where it did not and was left alone.
@@ -157,6 +166,7 @@ def write(specs: Mapping[str, PluginSpec], path: Path = template.PATH) -> str | 
         PolicyError: The grants are more than a policy can hold.
         TemplateError: The template cannot be read, or has no such list.
     """
+    path = path or template.PATH
     needed = KeyPatterns.of(specs.values())
     difference = KeyPatterns.in_template(Template.read(path)).difference(needed)
     if difference is None:

@@ -14,7 +14,7 @@ from infra.errors import CommandError
 PLUGINS = template.PATH.parent / "plugins"
 
 
-def run(folder: Path, *, check: bool, write: bool, path: Path = template.PATH) -> None:
+def run(folder: Path, *, check: bool, write: bool, path: Path | None = None) -> None:
     """Prints the statement that a folder of plugins needs; with `check` or `write` compares or changes a template.
 
     Raises:
@@ -22,6 +22,7 @@ def run(folder: Path, *, check: bool, write: bool, path: Path = template.PATH) -
         PolicyError: The grants are more than a policy can hold, or with `check` not those of the template.
         TemplateError: The template cannot be read, or has no list of keys.
     """
+    path = path or template.PATH
     if check and write:
         raise typer.BadParameter("--check and --write exclude each other")
     specs = _catalog(folder)

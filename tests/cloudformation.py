@@ -204,30 +204,36 @@ def replaced(value: Any, names: Mapping[str, str]) -> Any:
 
 
 def translate(parameters: Mapping[str, Mapping[str, str]]) -> dict[str, Stack]:
-    """The project's template as the translator makes it with each of these parameters.
-
-    Skips the test where the translator cannot be had; in CI that is a failure.
-    """
+    """The project's template as the translator makes it with each of these parameters."""
     document = json.loads(json.dumps(Template.read().document))
     # What `sam package` writes in place of the folder.
     document["Resources"]["ExtismFunction"]["Properties"]["CodeUri"] = "s3://artifacts/extism-lambda.zip"
+    made = ask_sam(TRANSLATE, {"document": document, "region": REGION, "parameters": parameters})
+    return {name: Stack(template, parameters[name]) for name, template in made.items()}
+
+
+def ask_sam(script: str, question: Any) -> Any:
+    """Runs a script in the SAM CLI's own Python, with JSON on its stdin and stdout.
+
+    Skips the test where the SAM CLI cannot be had; in CI that is a failure.
+    """
     try:
-        find = (find_uv(), "tool", "run", "--quiet", "--from", SAM_CLI, "python")
-        run("finding the translator", *find, "-c", "import samtranslator")
+        python = (find_uv(), "tool", "run", "--quiet", "--from", SAM_CLI, "python")
+        run("finding the SAM CLI", *python, "-c", "import samcli, samtranslator")
     except BuildError as error:
         if os.environ.get("CI"):
             raise
-        pytest.skip(f"the SAM translator cannot be had: {error}")
-    made = subprocess.run(
-        [*map(str, find), "-c", TRANSLATE],
-        input=json.dumps({"document": document, "region": REGION, "parameters": parameters}),
+        pytest.skip(f"the SAM CLI cannot be had: {error}")
+    done = subprocess.run(
+        [*map(str, python), "-c", script],
+        input=json.dumps(question),
         capture_output=True,
         text=True,
         timeout=120,
         check=False,
     )
-    assert made.returncode == 0, made.stderr
-    return {name: Stack(template, parameters[name]) for name, template in json.loads(made.stdout).items()}
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
 
 
 @functools.cache

@@ -148,7 +148,7 @@ def test_every_bad_plugin_is_told_with_its_reason(run: CommandLine, tmp_path: Pa
         ((), ["serve", "invoke", "plugins", "memory", "build"]),
         (("serve",), ["--port", "--host"]),
         (("invoke",), ["--timeout", "EVENT.json"]),
-        (("plugins",), ["--plugins"]),
+        (("plugins",), ["--plugins", "--policy", "--check", "--write"]),
         (("build",), ["--out", "--python", "--arch"]),
         (("memory",), ["get", "put", "delete", "list", "load"]),
         (("memory", "load"), ["--table", "--dry-run"]),

@@ -1,6 +1,5 @@
 """What the plugins' grants become in IAM's words."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,18 +10,11 @@ from hypothesis import strategies as st
 
 from handler.memory.dynamodb import PROBE_KEY
 from handler.plugins import Grants, PluginSpec, load_catalog
-from infra import policy, template
+from infra import policy
 from infra.policy import KeyPatterns, PolicyError
 from infra.template import Template, TemplateError
-from tests.command_line import CommandLine
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-
-
-@pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> CommandLine:
-    """Runs commands in this process."""
-    return CommandLine(monkeypatch, capfdbinary)
 
 
 def reading(*patterns: str, name: str = "any") -> PluginSpec:
@@ -219,39 +211,3 @@ class TestWriting:
         with pytest.raises(TemplateError, match="expected it in brackets"):
             policy.write(self.specs("a"), path)
         assert path.read_text() == text
-
-
-class TestCommand:
-    """`extism-lambda plugins --policy`."""
-
-    def test_prints_the_statement(self, run: CommandLine) -> None:
-        """Standard output is one JSON object."""
-        outcome = run("plugins", "--policy")
-        assert outcome.code == 0
-        assert json.loads(outcome.text) == KeyPatterns.of(load_catalog(ROOT / "plugins").values()).statement()
-
-    def test_check_is_silent_where_all_is_well(self, run: CommandLine) -> None:
-        """The exit code is 0."""
-        outcome = run("plugins", "--policy", "--check")
-        assert (outcome.code, outcome.out, outcome.err) == (0, b"", "")
-
-    def test_check_tells_what_to_do(self, run: CommandLine, tmp_path: Path) -> None:
-        """Keys that differ are named, and so is the command that writes them."""
-        folder = tmp_path / "greedy"
-        folder.mkdir()
-        (folder / "greedy.wat").write_text("(module)")
-        (folder / "plugin.toml").write_text('wasm = "greedy.wat"\nfunctions = ["run"]\nmemory.read = ["secret/*"]\n')
-
-        outcome = run("plugins", "--policy", "--check", "--plugins", tmp_path)
-
-        assert outcome.code == 1
-        assert "lacks 'secret/*'" in outcome.err
-        assert f"Run `{policy.WRITE}`" in outcome.err
-        assert "Traceback" not in outcome.err
-
-    @pytest.mark.parametrize("options", [["--check"], ["--write"], ["--policy", "--check", "--write"]])
-    def test_options_that_make_no_sense(self, run: CommandLine, options: list[str]) -> None:
-        """They are not understood, and template.yaml stays as it is."""
-        before = template.PATH.read_bytes()
-        assert run("plugins", *options).code == 2
-        assert template.PATH.read_bytes() == before

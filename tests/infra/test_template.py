@@ -11,7 +11,8 @@ from typing import Any
 import pytest
 
 from handler.memory.dynamodb import EXPIRES_AT, KEY
-from handler.settings import Settings
+from handler.plugins import PLUGIN_NAME
+from handler.settings import LOG_LEVELS, Settings
 from infra import template
 from infra.template import Template, TemplateError
 
@@ -124,6 +125,16 @@ class TestApplication:
         assert [event["Type"] for event in events.values()] == ["HttpApi"]
         (event,) = events.values()
         assert not {"Path", "Method"} & set(event["Properties"])
+
+    def test_parameters_are_as_strict_as_the_code(self, deployed: Template) -> None:
+        """CloudFormation refuses what would make the function fail at its start."""
+        parameters = deployed.document["Parameters"]
+        assert parameters["DefaultPlugin"]["AllowedPattern"] == f"^{PLUGIN_NAME.pattern}$"
+        assert tuple(parameters["LogLevel"]["AllowedValues"]) == LOG_LEVELS
+        namespace = re.compile(parameters["MetricsNamespace"]["AllowedPattern"])
+        assert namespace.match("Some/Name")
+        assert namespace.match("")
+        assert not namespace.match("AWS/Lambda")
 
     def test_answers_before_api_gateway_gives_up(self, deployed: Template) -> None:
         """The function's timeout lies below the 30 s that an HTTP API waits for an integration."""

@@ -8,6 +8,7 @@ import pytest
 from cfnlint import api
 from cfnlint.config import ManualArgs
 
+from handler.json_lines import UNITS
 from infra.template import FUNCTION, Template
 from tests.cloudformation import COMBINATIONS, REGION, Stack, references, stacks, translate
 
@@ -17,24 +18,6 @@ ON_PURPOSE = {
     "W7001": "SAM has looked up the mapping Gradual by then",
 }
 """What cfn-lint says about the transformed template, and why it stays."""
-
-OWN_METRICS = frozenset(
-    [
-        "clientErrors",
-        "coldStarts",
-        "compileCacheHits",
-        "compileCacheMisses",
-        "durationMs",
-        "errors",
-        "guestMs",
-        "invocations",
-        "prefetchHits",
-        "reads",
-        "storeMs",
-        "throttles",
-    ]
-)
-"""The metrics that the handler writes."""
 
 ALIAS = f"{FUNCTION}Aliaslive"
 
@@ -108,7 +91,7 @@ class TestEveryCombination:
         metrics = [metric for one in widgets for metric in one["properties"].get("metrics", [])]
         own = {metric[1] for metric in metrics if not metric[0].startswith("AWS/")}
         assert own
-        assert own <= OWN_METRICS
+        assert own <= set(UNITS)
         for metric in metrics:
             assert metric[0].startswith("AWS/") or metric[2] == "functionName"
             assert len([part for part in metric[2:] if isinstance(part, str)]) % 2 == 0
