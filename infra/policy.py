@@ -37,7 +37,7 @@ MOST_CHARACTERS = 9_000
 role's other statements."""
 LINE_LENGTH = 120
 
-WRITE = "extism-lambda plugins --policy --write"
+WRITE = "uv run extism-lambda plugins --policy --write"
 
 
 class PolicyError(CommandError):
@@ -104,13 +104,20 @@ class KeyPatterns:
             },
         }
 
-    def difference(self, needed: "KeyPatterns") -> str | None:
-        """What these patterns lack and what they have beyond what is needed, in words; None where they are equal."""
-        missing = sorted(set(needed.patterns) - set(self.patterns))
-        beyond = sorted(set(self.patterns) - set(needed.patterns))
+    def difference(self, needed: "KeyPatterns", missing: str, beyond: str) -> str | None:
+        """In what these patterns are not those that are needed, in words; None where they are.
+
+        Args:
+            needed: The patterns that are needed.
+            missing: The verb for those that are not here.
+            beyond: The verb for those that are here and not needed.
+        """
         told = [
-            f"{verb} {', '.join(map(repr, some))}"
-            for verb, some in (("lacks", missing), ("grants in vain", beyond))
+            f"{verb} {', '.join(map(repr, sorted(some)))}"
+            for verb, some in (
+                (missing, set(needed.patterns) - set(self.patterns)),
+                (beyond, set(self.patterns) - set(needed.patterns)),
+            )
             if some
         ]
         return " and ".join(told) or None
@@ -148,7 +155,7 @@ def check(specs: Mapping[str, PluginSpec], path: Path | None = None) -> str | No
     """
     path = path or template.PATH
     needed = KeyPatterns.of(specs.values())
-    difference = KeyPatterns.in_template(Template.read(path)).difference(needed)
+    difference = KeyPatterns.in_template(Template.read(path)).difference(needed, "lacks", "grants in vain")
     return difference and f"{path.name}: the function's role {difference}. Run `{WRITE}`"
 
 
@@ -160,7 +167,7 @@ def write(specs: Mapping[str, PluginSpec], path: Path | None = None) -> str | No
         path: The template; by default the project's.
 
     Returns:
-        In what the template differed; None where it did not and was left alone.
+        What was added and removed; None where nothing was, and the file was left alone.
 
     Raises:
         PolicyError: The grants are more than a policy can hold.
@@ -168,7 +175,7 @@ def write(specs: Mapping[str, PluginSpec], path: Path | None = None) -> str | No
     """
     path = path or template.PATH
     needed = KeyPatterns.of(specs.values())
-    difference = KeyPatterns.in_template(Template.read(path)).difference(needed)
+    difference = KeyPatterns.in_template(Template.read(path)).difference(needed, "added", "removed")
     if difference is None:
         return None
     text = path.read_text(encoding="utf-8")

@@ -29,9 +29,9 @@ def run(folder: Path, *, check: bool, write: bool, path: Path | None = None) -> 
     if write:
         difference = policy.write(specs, path)
         told(
-            f"{path.name}: the function's role had other keys: it {difference}. Now it has the plugins' keys"
+            f"{path.name}: {difference} in what the function's role may read"
             if difference
-            else f"{path.name} has the plugins' keys already"
+            else f"{path.name}: the function's role has the plugins' keys already"
         )
     elif check:
         if difference := policy.check(specs, path):

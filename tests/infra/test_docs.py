@@ -11,7 +11,7 @@ import pytest
 import typer
 from botocore import xform_name
 
-from handler.errors import StoreThrottled
+from handler.errors import InvocationError, StoreThrottled
 from handler.json_lines import JsonTelemetry
 from handler.telemetry import RequestRecord
 from infra.cli import app
@@ -183,6 +183,17 @@ class TestTables:
             if "," not in found[0].split("|")[1]:
                 assert found[1].strip().strip("`") == str(parameter["Default"]), name
 
+    @pytest.mark.parametrize("name", [name for name in PAGES if name.startswith("infra/")])
+    def test_statuses_are_those_of_the_errors(self, name: str) -> None:
+        """Where a page says a status and a problem's type, the code has that type with that status."""
+        statuses = {error.type: error.status for error in _errors(InvocationError)}
+        for status, type_ in re.findall(r"(\d{3}) `([a-z]+-[a-z-]+)`", PAGES[name].text):
+            assert statuses.get(type_) == int(status), (name, type_)
+
+    def test_limits_names_statuses(self) -> None:
+        """The test above has something to look at."""
+        assert len(re.findall(r"\d{3} `[a-z]+-", PAGES["infra/docs/limits.md"].text)) > 5
+
     def test_operate_lists_every_alarm(self) -> None:
         """All of them, and no other."""
         alarms = {name for name, one in stacks()["canary"].resources().items() if one["Type"].endswith("::Alarm")}
@@ -203,6 +214,11 @@ class TestQueries:
             named = set(re.findall(r" as (\w+)", without_texts))
             names = set(re.findall(r"@?[A-Za-z][A-Za-z0-9.]*", re.sub(r"\b\d+m\b", "", without_texts)))
             assert names <= known | named, query
+
+
+def _errors(root: type[InvocationError]) -> list[type[InvocationError]]:
+    """A class and all that derive from it."""
+    return [root, *(one for child in root.__subclasses__() for one in _errors(child))]
 
 
 def _fields_of_the_handler(capsys: pytest.CaptureFixture[str]) -> set[str]:

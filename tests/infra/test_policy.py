@@ -165,7 +165,7 @@ class TestWriting:
         """Comments, order and tags stay as they were typed."""
         difference = policy.write(self.specs("b", "a/*"), path)
 
-        assert difference == "lacks 'a/*', 'b', 'extism-lambda/readyz' and grants in vain 'old'"
+        assert difference == "added 'a/*', 'b', 'extism-lambda/readyz' and removed 'old'"
         assert path.read_text() == TEMPLATE.format(keys='["a/*", "b", "extism-lambda/readyz"]')
         assert policy.check(self.specs("b", "a/*"), path) is None
 

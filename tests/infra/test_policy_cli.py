@@ -57,7 +57,7 @@ def test_options_that_make_no_sense(run: CommandLine, options: list[str]) -> Non
 
 
 def test_write_changes_the_template(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says what the role had and lacked; the second time it has nothing to do."""
+    """It says what it added and removed; the second time it has nothing to do."""
     copy = tmp_path / "template.yaml"
     copy.write_bytes(template.PATH.read_bytes())
     guests.make_plugin(tmp_path / "plugins", "greedy", guests.ECHO, memory={"read": ["secret/*"]})
@@ -67,8 +67,8 @@ def test_write_changes_the_template(tmp_path: Path, capsys: pytest.CaptureFixtur
     policy_cli.run(tmp_path / "plugins", check=False, write=True, path=copy)
     second = capsys.readouterr().err
 
-    assert "lacks 'secret/*' and grants in vain 'hello', 'message', 'public/*'" in first
-    assert "template.yaml has the plugins' keys already" in second
+    assert "added 'secret/*' and removed 'hello', 'message', 'public/*'" in first
+    assert "has the plugins' keys already" in second
     assert KeyPatterns.in_template(template.Template.read(copy)).patterns == ("extism-lambda/readyz", "secret/*")
 
 

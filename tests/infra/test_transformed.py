@@ -20,6 +20,7 @@ ON_PURPOSE = {
 """What cfn-lint says about the transformed template, and why it stays."""
 
 ALIAS = f"{FUNCTION}Aliaslive"
+METRICS = "EXTISM_LAMBDA_METRICS"
 
 
 def version_of(stack: Stack) -> tuple[str, Any]:
@@ -95,6 +96,28 @@ class TestEveryCombination:
         for metric in metrics:
             assert metric[0].startswith("AWS/") or metric[2] == "functionName"
             assert len([part for part in metric[2:] if isinstance(part, str)]) % 2 == 0
+
+
+class TestAlarms:
+    """What goes off."""
+
+    def test_failures_are_the_handlers_own_count(self) -> None:
+        """The alarm looks at a metric that the handler writes, by the very dimensions that it writes it with."""
+        alarm = stacks()["as it comes"].properties("FailuresAlarm")
+        assert alarm["MetricName"] in UNITS
+        assert alarm["Namespace"] == stacks()["as it comes"].properties(FUNCTION)["Environment"]["Variables"][METRICS]
+        assert alarm["Dimensions"] == [{"Name": "functionName", "Value": {"Ref": FUNCTION}}]
+
+    def test_without_metrics_nobody_waits_for_them(self) -> None:
+        """No alarm on metrics that the function does not write."""
+        assert "FailuresAlarm" not in stacks()["linear, traced"].resources()
+        assert stacks()["linear, traced"].properties(FUNCTION)["Environment"]["Variables"][METRICS] == ""
+
+    @pytest.mark.parametrize("level", ["DEBUG", "INFO", "WARNING", "ERROR"])
+    def test_lambda_lets_metrics_through(self, level: str) -> None:
+        """The handler writes them at INFO; Lambda, which filters too, must not ask for more at any LogLevel."""
+        stack = Stack(stacks()["as it comes"].template, {"LogLevel": level})
+        assert stack.properties(FUNCTION)["LoggingConfig"]["ApplicationLogLevel"] in ("DEBUG", "INFO")
 
 
 class TestAuthentication:
