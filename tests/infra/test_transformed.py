@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from cfnlint import api
 from cfnlint.config import ManualArgs
+from cfnlint.schema import PROVIDER_SCHEMA_MANAGER
 
 from handler.json_lines import UNITS
 from infra.template import FUNCTION, Template
@@ -238,6 +239,11 @@ class TestVersions:
             seen.add(one)
             names |= set(names_in(document["Conditions"].get(one, {})))
         assert described == names & set(document["Parameters"])
+
+    def test_cloudformation_replaces_a_version_whose_description_changes(self) -> None:
+        """By the resource's own schema, as CloudFormation publishes it and cfn-lint ships it."""
+        schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema(REGION, "AWS::Lambda::Version").schema
+        assert "/properties/Description" in schema["createOnlyProperties"]
 
     def test_another_value_makes_another_version(self) -> None:
         """The version's name or its description, whose change CloudFormation answers with a new version, differs."""
