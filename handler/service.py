@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from handler.deadline import Deadline
 from handler.errors import FunctionNotExposed, InputTooLarge, InternalError, InvocationError, UnknownPlugin
 from handler.invocation import Invocation
+from handler.memory.cached import CachedStore
 from handler.memory.granted import GrantedMemory
 from handler.memory.learned import LearnedKeys
 from handler.memory.store import MemoryStore
@@ -39,6 +40,7 @@ class PluginService:
         self.default_plugin = default_plugin
         self._pools = pools
         self._store = store
+        self._stores = {name: _store_of(spec, store) for name, spec in self.catalog.items()}
         self._learned = {
             (name, function): LearnedKeys(spec.prefetch)
             for name, spec in self.catalog.items()
@@ -70,7 +72,7 @@ class PluginService:
         spec = target.plugin
         check_input(target, len(data))
         learned = self._learned[spec.name, target.function]
-        memory = GrantedMemory(self._store, spec, learned.expected())
+        memory = GrantedMemory(self._stores[spec.name], spec, learned.expected())
         start = time.perf_counter()
         outcome = InternalError.type
         try:
@@ -124,7 +126,13 @@ class PluginService:
         """Frees all instances that are not in use, and the store's connections; both are made anew when needed."""
         for pool in self._pools.values():
             pool.release()
-        self._store.disconnect()
+        for store in self._stores.values():
+            store.disconnect()
+
+
+def _store_of(spec: PluginSpec, store: MemoryStore) -> MemoryStore:
+    """The store as a plugin sees it: with values kept across invocations where its plugin.toml wants that."""
+    return CachedStore(store, spec.cache) if spec.cache.seconds else store
 
 
 def check_input(target: Target, size: int) -> None:
