@@ -15,6 +15,7 @@ from handler.pool import PluginPool
 from handler.service import PluginService
 from handler.settings import MemoryKind, Settings
 from handler.snapstart import SnapStartHooks
+from handler.telemetry import ReadableTelemetry, Telemetry
 
 if TYPE_CHECKING:
     from mangum.types import ASGI
@@ -40,7 +41,15 @@ def create_service(settings: Settings) -> PluginService:
         )
     pools = {name: PluginPool(spec, settings.concurrency) for name, spec in catalog.items()}
     pools[settings.default_plugin].prepare()  # in a thread beside the imports to come, which are most of a cold start
-    return PluginService(pools, settings.default_plugin, _create_store(settings))
+    return PluginService(pools, settings.default_plugin, _create_store(settings), _create_telemetry(settings))
+
+
+def _create_telemetry(settings: Settings) -> Telemetry:
+    if not settings.json_lines:
+        return ReadableTelemetry()
+    from handler.json_lines import JsonTelemetry
+
+    return JsonTelemetry(settings.metrics, settings.function_name, logging.getLevelNamesMapping()[settings.log_level])
 
 
 def _create_store(settings: Settings) -> MemoryStore:
@@ -61,7 +70,9 @@ def create_app(settings: Settings, service: PluginService, run: "Run | None" = N
         from handler import api
     from handler.base_path import BasePath
 
-    return BasePath(api.create_app(service, run or api.in_place), settings.base_path)
+    return BasePath(
+        api.create_app(service, run or api.in_place, server_timing=settings.server_timing), settings.base_path
+    )
 
 
 @contextmanager

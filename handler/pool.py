@@ -59,8 +59,11 @@ class PluginPool:
         for slot in slots:
             slot.wait(deadline)
 
-    def check(self, functions: tuple[str, ...], deadline: Deadline) -> None:
+    def check(self, functions: tuple[str, ...], deadline: Deadline) -> str:
         """Makes sure that there is an instance which exports these functions, without calling one.
+
+        Returns:
+            What the compile cache did for its module.
 
         Raises:
             PluginUnusable: The plugin does not load or lacks an export.
@@ -69,6 +72,7 @@ class PluginPool:
         """
         with self._lease(deadline) as slot:
             slot.instance(deadline).check(functions)
+            return slot.compile_cache
 
     def call(self, function: str, data: bytes, invocation: Invocation) -> bytes:
         """Calls a function on a sound instance and returns its output.
@@ -124,9 +128,15 @@ class _Slot:
         """Whether the module is compiled, or may yet be."""
         return not self._module.done() or self._module.exception() is None
 
+    @property
+    def compile_cache(self) -> str:
+        """What the compile cache did for the module, which is compiled."""
+        return self._module.result().cache
+
     def call(self, function: str, data: bytes, invocation: Invocation) -> bytes:
         """Calls a function; an instance that is not sound afterwards is discarded."""
         instance = self.instance(invocation.deadline)
+        invocation.record.compile_cache = self.compile_cache
         # The plugin's own time starts here: waiting for a slot and for the compiler is not the guest's doing.
         started, deadline = time.monotonic(), Deadline.after(self._spec.limits.timeout_ms / 1000)
         invocation.deadline = invocation.deadline.earliest(deadline)
@@ -137,6 +147,7 @@ class _Slot:
         except InvocationError as error:
             failure = error
         finally:
+            invocation.record.guest_seconds = max(0.0, time.monotonic() - started - invocation.memory.seconds)
             if invocation.failure is not None or not instance.sound or self._spec.isolation is Isolation.FRESH:
                 self.release()
         failure = invocation.failure or failure

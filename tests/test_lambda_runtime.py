@@ -147,3 +147,26 @@ def test_answers_before_lambda_ends_the_invocation(
             assert runtime.invoke(event("/simple")).json["statusCode"] == 422  # "no such key": the store knows none
             assert runtime.log.count("INIT START") == 1
             assert "Task timed out" not in runtime.log
+
+
+def test_tells_each_request_in_one_line_of_json(artifact: BuildReport, runtime_parts: Parts) -> None:
+    """With Lambda's JSON log format a request's line, metrics included, reaches the log as it is, once."""
+    variables = {
+        "AWS_LAMBDA_LOG_FORMAT": "JSON",
+        "EXTISM_LAMBDA_MEMORY": "map",
+        "EXTISM_LAMBDA_METRICS": "Extism",
+    }
+    with lambda_runtime(runtime_parts, artifact.out, "handler.main.handler", variables) as runtime:
+        for path in ("/", "/", "/nobody"):
+            runtime.invoke(event(path))
+
+    lines = [json.loads(line) for line in runtime.log.splitlines() if line.startswith("{") and '"requestId"' in line]
+    told = [line for line in lines if "outcome" in line]
+    assert [(line["outcome"], line["coldStart"], line["level"]) for line in told] == [
+        ("ok", True, "INFO"),
+        ("ok", False, "INFO"),
+        ("plugin-not-found", False, "INFO"),
+    ], runtime.log
+    assert len({line["requestId"] for line in told}) == 3
+    assert all(line["_aws"]["CloudWatchMetrics"] for line in told)
+    assert told[0]["compileCacheHits"] == 1

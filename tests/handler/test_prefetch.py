@@ -209,8 +209,8 @@ def test_the_log_has_counts_and_no_values(
     run(service)
     run(service)
 
-    lines = [record for record in caplog.records if record.name == "handler.service"]
-    assert [(line.reads, line.prefetch_hits) for line in lines] == [(2, 0), (2, 2)]  # type: ignore[attr-defined]
+    lines = [record for record in caplog.records if record.name == "handler.telemetry"]
+    assert [(line.reads, line.prefetchHits) for line in lines] == [(2, 0), (2, 2)]  # type: ignore[attr-defined]
     told = "".join(str(vars(record)) for record in caplog.records if record.name.startswith("handler"))
     assert "a-secret-value" not in told
     assert "message" not in "".join(record.getMessage() for record in lines)
