@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -17,6 +18,7 @@ from botocore.config import Config
 
 from handler.deadline import Deadline
 from handler.errors import ConfigurationError, InvocationError, StoreFailed, StoreThrottled, StoreUnreachable
+from handler.forks import renew_in_children
 from handler.memory.bounded import Bounded
 
 if TYPE_CHECKING:
@@ -85,6 +87,14 @@ class DynamoDBStore:
         self._table = table
         self._consistent = consistent
         self._bounded = Bounded()
+        self._inherited = False
+        self._renewing = Lock()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Notes, in a process just forked, that the open connections are its parent's."""
+        self._inherited = True
+        self._renewing = Lock()
 
     def get(self, key: str, deadline: Deadline) -> bytes | None:
         """The value of a key; None when there is no such key or it has expired.
@@ -113,9 +123,19 @@ class DynamoDBStore:
         """Closes idle connections; the next read makes a new one."""
         self._client.close()
 
+    def _own_client(self) -> "DynamoDBClient":
+        """The client, without connections that another process uses too."""
+        if self._inherited:
+            # Here, within a read's deadline, since a lock of the client's may be held by a thread of the parent's.
+            with self._renewing:
+                if self._inherited:
+                    self._client.close()
+                    self._inherited = False
+        return self._client
+
     def _get_item(self, key: str) -> bytes | None:
         with _errors_mapped():
-            response = self._client.get_item(
+            response = self._own_client().get_item(
                 TableName=self._table,
                 Key={KEY: {"S": key}},
                 ConsistentRead=self._consistent,
@@ -129,7 +149,7 @@ class DynamoDBStore:
 
     def _batch_get_item(self, keys: "Sequence[str]") -> Mapping[str, bytes | None]:
         with _errors_mapped():
-            response = self._client.batch_get_item(
+            response = self._own_client().batch_get_item(
                 RequestItems={
                     self._table: {
                         "Keys": [{KEY: {"S": key}} for key in keys],
