@@ -5,10 +5,10 @@ TTL attribute. DynamoDB deletes an expired item some time later, typically withi
 still there counts as missing.
 """
 
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,10 @@ import botocore.exceptions
 from botocore.config import Config
 
 from handler.deadline import Deadline
-from handler.errors import ConfigurationError, InvocationError, StoreFailed, StoreThrottled, StoreUnreachable
+from handler.errors import ConfigurationError, StoreFailed
 from handler.forks import renew_in_children
 from handler.memory.bounded import Bounded
+from handler.memory.dynamodb_errors import mapped
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -41,23 +42,14 @@ CLIENT_CONFIG = Config(
     max_pool_connections=32,
 )
 
-THROTTLES = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-
-UNREACHABLE = (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError)
-"""What botocore raises where there is no answer; neither class is the other's base."""
+CHECK_SECONDS = 2.0
+"""Most seconds that `check` may take, where nothing else bounds it."""
 
 
 def create_client(region: str | None = None) -> "DynamoDBClient":
     """A DynamoDB client with short timeouts and few attempts; credentials and endpoint are boto3's own.
+
+    Missing credentials are told by every read, `check` included.
 
     Args:
         region: The AWS region; None leaves it to boto3.
@@ -65,6 +57,9 @@ def create_client(region: str | None = None) -> "DynamoDBClient":
     Raises:
         ConfigurationError: No client can be made, as where no region is set.
     """
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        # Where there are no credentials, botocore would ask an EC2 instance's metadata, which Lambda has not, for 2 s.
+        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
     try:
         return boto3.client("dynamodb", region_name=region, config=CLIENT_CONFIG)
     except (botocore.exceptions.BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
@@ -116,7 +111,8 @@ class DynamoDBStore:
         return self._bounded.begin(lambda: self._batch_get_item(keys))
 
     def check(self, deadline: Deadline) -> None:
-        """Reads one key, to learn whether reads work; raises as `get` does."""
+        """Reads one key, to learn whether reads work, for 2 s at most; raises as `get` does."""
+        deadline = deadline.earliest(Deadline.after(CHECK_SECONDS))
         self._bounded.call(lambda: self._get_item(PROBE_KEY), deadline)
 
     def disconnect(self) -> None:
@@ -134,7 +130,7 @@ class DynamoDBStore:
         return self._client
 
     def _get_item(self, key: str) -> bytes | None:
-        with _errors_mapped():
+        with mapped(self._table, self._client.meta.region_name):
             response = self._own_client().get_item(
                 TableName=self._table,
                 Key={KEY: {"S": key}},
@@ -148,7 +144,7 @@ class DynamoDBStore:
             return None if item is None else _value(item)
 
     def _batch_get_item(self, keys: "Sequence[str]") -> Mapping[str, bytes | None]:
-        with _errors_mapped():
+        with mapped(self._table, self._client.meta.region_name):
             response = self._own_client().batch_get_item(
                 RequestItems={
                     self._table: {
@@ -171,25 +167,6 @@ class DynamoDBStore:
                     except StoreFailed:
                         values.pop(key, None)
             return values
-
-
-@contextmanager
-def _errors_mapped() -> Iterator[None]:
-    """Turns botocore's errors into ours."""
-    try:
-        yield
-    except botocore.exceptions.ClientError as error:
-        if error.response.get("Error", {}).get("Code") in THROTTLES:
-            raise StoreThrottled("DynamoDB throttles the reads") from error
-        raise StoreFailed("DynamoDB refused the read or failed") from error
-    except UNREACHABLE as error:
-        raise StoreUnreachable("no answer from DynamoDB") from error
-    except botocore.exceptions.BotoCoreError as error:
-        raise StoreFailed("DynamoDB could not be asked") from error
-    except InvocationError:
-        raise
-    except Exception as error:  # botocore's parsers raise whatever a strange answer makes them raise
-        raise StoreFailed("DynamoDB's answer cannot be read") from error
 
 
 def _check_answer(response: "Mapping[str, object]") -> None:
