@@ -120,6 +120,11 @@ def garbage(exchange: Exchange) -> None:
     exchange.send(bytes(range(256)) * 4)
 
 
+def reply(exchange: Exchange, body: bytes, status: int = 200) -> None:
+    """Answers in DynamoDB's stead."""
+    exchange.send(_head(status, len(body)), body)
+
+
 def page(exchange: Exchange) -> None:
     """Answers 200 with a page, as a captive proxy does."""
     body = f"<html>{SECRET}</html>".encode()
@@ -141,8 +146,7 @@ def refused(status: int, code: str) -> Fault:
 
     def fault(exchange: Exchange) -> None:
         error = {"__type": f"com.amazonaws.dynamodb.v20120810#{code}", "message": f"User is not: {SECRET}"}
-        body = json.dumps(error).encode()
-        exchange.send(_head(status, len(body)), body)
+        reply(exchange, json.dumps(error).encode(), status)
 
     return fault
 
