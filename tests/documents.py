@@ -1,4 +1,4 @@
-"""The project's pages, README.md and infra/docs/*.md, taken apart: links, anchors, commands, queries."""
+"""The project's pages, those at the top and infra/docs/*.md, taken apart: links, anchors, commands, queries."""
 
 import re
 import shlex
@@ -68,5 +68,5 @@ def _split(line: str) -> Iterator[list[str]]:
 
 def pages() -> dict[str, Page]:
     """All pages by their names."""
-    paths = [ROOT / "README.md", *sorted((ROOT / "infra" / "docs").glob("*.md"))]
+    paths = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "infra" / "docs").glob("*.md"))]
     return {path.relative_to(ROOT).as_posix(): Page(path, path.read_text(encoding="utf-8")) for path in paths}
