@@ -53,6 +53,18 @@ def create_app(service: PluginService, run: Run = in_place, *, server_timing: bo
         redirect_slashes=False,  # a redirect would lead out of a REST API's stage, which its paths do not show
     )
 
+    @app.post("/", summary="The default plugin's default function", **_operation())
+    async def call(request: Request) -> Response:
+        """Runs a function of a plugin with the body as its input, and answers with its output."""
+        target = service.find(**request.path_params)
+        data = await _body(request, target)
+        record = _record(request)
+        output = await run(lambda: service.run(target, data, _deadline(request), record))
+        headers = {"content-type": target.plugin.content_type}
+        if server_timing:
+            headers["server-timing"] = record.server_timing()
+        return Response(output, headers=headers)
+
     # Before the routes with a parameter, which match these paths too: the first match tells the allowed methods.
     @app.get("/plugins", response_class=JSONResponse)
     async def list_plugins() -> Response:
@@ -80,19 +92,8 @@ def create_app(service: PluginService, run: Run = in_place, *, server_timing: bo
         await run(lambda: service.check(_deadline(request)))
         return JSONResponse({"status": "ready"})
 
-    @app.post("/", summary="The default plugin's default function", **_operation())
-    @app.post("/{plugin}", summary="A plugin's default function", **_operation("plugin"))
-    @app.post("/{plugin}/{function}", summary="A plugin's function", **_operation("plugin", "function"))
-    async def call(request: Request) -> Response:
-        """Runs a function of a plugin with the body as its input, and answers with its output."""
-        target = service.find(**request.path_params)
-        data = await _body(request, target)
-        record = _record(request)
-        output = await run(lambda: service.run(target, data, _deadline(request), record))
-        headers = {"content-type": target.plugin.content_type}
-        if server_timing:
-            headers["server-timing"] = record.server_timing()
-        return Response(output, headers=headers)
+    app.post("/{plugin}", summary="A plugin's default function", **_operation("plugin"))(call)
+    app.post("/{plugin}/{function}", summary="A plugin's function", **_operation("plugin", "function"))(call)
 
     async def on_invocation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, InvocationError)  # noqa: S101 - registered for nothing else

@@ -207,7 +207,7 @@ def read_many(over: Case, *keys: str) -> Mapping[str, bytes | None]:
     return begun.result(timeout=30)
 
 
-@every_store
+@every_dynamodb
 def test_several_keys_are_read_at_once(over: Case) -> None:
     """Each value comes back with its key, as `get` gives it: bytes, text, empty ones; None for a missing key."""
     values: dict[str, bytes | str] = {
@@ -226,7 +226,7 @@ def test_several_keys_are_read_at_once(over: Case) -> None:
     assert found["missing"] is None
 
 
-@every_store
+@every_dynamodb
 def test_a_hundred_keys_are_read_at_once(over: Case) -> None:
     """As many keys as BatchGetItem takes, half of them missing."""
     for number in range(0, 100, 2):
@@ -235,6 +235,11 @@ def test_a_hundred_keys_are_read_at_once(over: Case) -> None:
     found = read_many(over, *(f"key {number}" for number in range(100)))
 
     assert found == {f"key {number}": None if number % 2 else f"value {number}".encode() for number in range(100)}
+
+
+def test_the_map_begins_nothing() -> None:
+    """It never waits, so its keys are read one by one as they are asked for."""
+    assert MapCase().store.begin_many(["key"]) is None
 
 
 @every_store
