@@ -136,7 +136,8 @@ def build(
     table.add_row("total", f"{report.total:,}", style="bold")
     out.print(table)
     if report.cache == "off":
-        told(f"No compile cache: {report.cache_reason}", style="yellow")
+        # On stdout, since `sam build` hides the stderr of a build that succeeds.
+        out.print(f"No compile cache: {report.cache_reason}", style="yellow", markup=False, highlight=False)
     for path, milliseconds in report.cached.items():
         out.print(f"{path} loads from the compile cache in {milliseconds:.0f} ms here", highlight=False)
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from handler.events import EventHandler
 
 
-pytest_plugins = ["tests.artifact"]
+pytest_plugins = ["tests.artifact", "tests.sam"]
 
 # On a busy machine an example can take any time, which says nothing about the code.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])

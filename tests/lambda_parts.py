@@ -12,7 +12,7 @@ from infra.building import BuildError, Target, run
 from infra.interpreters import find_uv
 
 RUNTIME_CLIENT = "awslambdaric==4.2.2"
-EMULATOR = "aws-sam-cli==1.170.0"  # the wheel carries the emulator's binary
+SAM_CLI = "aws-sam-cli==1.170.0"  # the wheel carries the emulator's binary
 SEARCH_PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # pivot_root lies there
 
 FIND_EMULATOR = """
@@ -62,14 +62,14 @@ def find_parts(target: Target, folder: Path) -> Parts:
         uv = find_uv()
         install = (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", target.interpreter)
         run("installing the runtime client", *install, "--target", client, RUNTIME_CLIENT)
-        find = (uv, "tool", "run", "--quiet", "--from", EMULATOR, "python", "-c", FIND_EMULATOR)
+        find = (uv, "tool", "run", "--quiet", "--from", SAM_CLI, "python", "-c", FIND_EMULATOR)
         package = run("finding the emulator", *find).strip()
         lang, interpreter = run("asking for Python's folder", target.interpreter, "-c", FIND_BASE).splitlines()
     except BuildError as error:
         raise Unavailable(str(error)) from error
     emulator = Path(package, "local", "rapid", f"aws-lambda-rie-{target.arch}")
     if not emulator.is_file():
-        raise Unavailable(f"{EMULATOR} has no {emulator.name}")
+        raise Unavailable(f"{SAM_CLI} has no {emulator.name}")
     return Parts(emulator, client, Path(lang), Path(interpreter).name, drop)
 
 
