@@ -85,7 +85,7 @@ class Sam:
 
 
 def environment_of_a_stranger() -> dict[str, str]:
-    """The environment of somebody without an AWS account, settings of ours, or an environment of Python's that is active."""
+    """The environment of somebody who has no AWS account, no settings of ours and no active environment of Python's."""
     ours = ("AWS_ACCESS", "AWS_SECRET", "AWS_REGION", "AWS_DEFAULT", "UV_PROJECT", "VIRTUAL_ENV")
     inherited = environment(SAM_CLI_TELEMETRY="0")
     return {name: value for name, value in inherited.items() if not name.startswith(ours)}
