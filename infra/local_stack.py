@@ -111,8 +111,11 @@ def _addresses(host: str | None, reached_as: str | None) -> tuple[str, str]:
 
 @contextlib.contextmanager
 def _terminable() -> Iterator[None]:
-    """Lets the signals that end a process by default do what Ctrl-C does, so that it leaves nothing."""
-    signals = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    """Lets the signals that ask a process to end do what Ctrl-C does, so that it leaves nothing.
+
+    SIGINT among them: a shell's background jobs begin with it ignored.
+    """
+    signals = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.signal(number, signal.default_int_handler) for number in signals}
     try:
         yield
