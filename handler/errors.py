@@ -9,6 +9,7 @@
         ├── NotFound                404
         │   ├── UnknownPlugin
         │   └── FunctionNotExposed
+        ├── MethodNotAllowed        405
         ├── InputTooLarge           413
         ├── PluginReportedError     422  the plugin's own message is the detail
         ├── PluginFailed            500
@@ -106,6 +107,14 @@ class FunctionNotExposed(NotFound):
 
     type = "function-not-found"
     title = "The plugin has no such function"
+
+
+class MethodNotAllowed(InvocationError):
+    """The path is there, but not with that method."""
+
+    status = 405
+    type = "method-not-allowed"
+    title = "The path does not have this method"
 
 
 class InputTooLarge(InvocationError):

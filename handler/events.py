@@ -15,8 +15,9 @@ from handler.errors import (
     QueueEventRefused,
     UnsupportedEvent,
 )
-from handler.problems import MEDIA_TYPE, log_failure, problem, request_id_of
+from handler.problems import MEDIA_TYPE, problem, record_of
 from handler.service import PluginService
+from handler.telemetry import RequestRecord
 
 HttpHandler = Callable[[dict[str, Any], Any], dict[str, Any]]
 
@@ -52,14 +53,15 @@ class EventHandler:
         Raises:
             QueueEventRefused: The event holds records, which must not be acknowledged.
         """
+        if is_http(event):
+            return self._answer_http(event, context)
+        record = record_of(context)
         try:
-            if is_http(event):
-                return self._answer_http(event, context)
             if is_warm_up(event):
-                self._service.warm(Deadline.of_lambda(context))
+                self._service.ping(Deadline.of_lambda(context), record)
                 return {"status": 200, "warm": self._service.default_plugin}
             if is_direct(event):
-                return self._answer_direct(event, context)
+                return self._answer_direct(event, Deadline.of_lambda(context), record)
             if isinstance(event, dict) and "Records" in event:
                 raise QueueEventRefused(
                     "events with Records are not supported: map the queue or stream to another function"
@@ -74,9 +76,8 @@ class EventHandler:
             failure = error
         except Exception as error:  # noqa: BLE001 - Lambda would show the stack trace to whoever invoked
             failure = _unexpected(error)
-        request_id = request_id_of(context)
-        log_failure(failure, request_id)
-        return problem(failure, request_id)
+        self._service.telemetry.failed(record, failure)
+        return problem(failure, record.request_id)
 
     def close(self) -> None:
         """Frees the instances and the loop, where the process outlives the handler, as it does not in Lambda."""
@@ -89,24 +90,35 @@ class EventHandler:
                 _decode(event.get("body") or "", "body", is_base64=True)  # Mangum skips what is no base64
             response = self._http(event, context)
         except BadRequest as error:
-            return _http_problem(error, context)
+            return self._http_problem(error, context)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             # What Mangum raises on an event with a field missing or malformed.
             refused = BadRequest("the HTTP event cannot be read: a field is missing or malformed")
             refused.__cause__ = error
-            return _http_problem(refused, context)
+            return self._http_problem(refused, context)
         except Exception as error:  # noqa: BLE001 - Lambda would show the stack trace to whoever invoked
-            return _http_problem(_unexpected(error), context)
+            return self._http_problem(_unexpected(error), context)
         size = _json_size(response.get("body", ""))
         if size > PAYLOAD_BYTES:
-            return _http_problem(_too_large(size), context)
+            return self._http_problem(_too_large(size), context)
         return response
 
-    def _answer_direct(self, event: dict[str, Any], context: LambdaContext | None) -> dict[str, Any]:
+    def _http_problem(self, error: InvocationError, context: LambdaContext | None) -> dict[str, Any]:
+        """A problem document in the form that all HTTP event sources take."""
+        record = record_of(context)
+        self._service.telemetry.failed(record, error)
+        return {
+            "statusCode": error.status,
+            "headers": {"content-type": MEDIA_TYPE},
+            "body": json.dumps(problem(error, record.request_id)),
+            "isBase64Encoded": False,
+        }
+
+    def _answer_direct(self, event: dict[str, Any], deadline: Deadline, record: RequestRecord) -> dict[str, Any]:
         fields = _direct_fields(event)
         target = self._service.find(fields["plugin"], fields["function"])
         data = _decode(fields["input"], "input", is_base64=fields["isBase64Encoded"])
-        output = self._service.run(target, data, Deadline.of_lambda(context))
+        output = self._service.run(target, data, deadline, record)
         text, encoded = _encode(output)
         if (size := _json_size(text)) > PAYLOAD_BYTES:
             raise _too_large(size)
@@ -184,18 +196,6 @@ def _unexpected(error: Exception) -> InternalError:
 
 def _too_large(size: int) -> OutputTooLarge:
     return OutputTooLarge(f"the answer would have {size} bytes; Lambda carries up to {PAYLOAD_BYTES}")
-
-
-def _http_problem(error: InvocationError, context: LambdaContext | None) -> dict[str, Any]:
-    """A problem document in the form that all HTTP event sources take."""
-    request_id = request_id_of(context)
-    log_failure(error, request_id)
-    return {
-        "statusCode": error.status,
-        "headers": {"content-type": MEDIA_TYPE},
-        "body": json.dumps(problem(error, request_id)),
-        "isBase64Encoded": False,
-    }
 
 
 def _describe(event: Any) -> str:

@@ -25,6 +25,7 @@ from handler.errors import (
 )
 from handler.host_functions import HOST_FUNCTIONS
 from handler.interruption import Watch, fence
+from handler.log_functions import LOG_FUNCTIONS
 from handler.plugins import PluginSpec
 
 TRAPPED = 134
@@ -64,7 +65,9 @@ class Module:
         self.spec = spec
         entries, start = compile_cache.entries(), time.perf_counter()
         try:
-            self._compiled = CompiledPlugin(_manifest(spec), wasi=spec.wasi, functions=HOST_FUNCTIONS)
+            self._compiled = CompiledPlugin(
+                _manifest(spec), wasi=spec.wasi, functions=[*HOST_FUNCTIONS, *LOG_FUNCTIONS]
+            )
         except Error as error:
             raise PluginUnusable(f"plugin {spec.name!r} cannot be loaded; the log says why") from error
         self.milliseconds = (time.perf_counter() - start) * 1000

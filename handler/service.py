@@ -1,20 +1,20 @@
 """Runs plugins for whoever asks, be it a route or a direct invocation: what is between the request and the guest."""
 
-import logging
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from handler.deadline import Deadline
-from handler.errors import FunctionNotExposed, InputTooLarge, InternalError, InvocationError, UnknownPlugin
+from handler.errors import FunctionNotExposed, InputTooLarge, UnknownPlugin
+from handler.guest_log import GuestLog
 from handler.invocation import Invocation
+from handler.memory.cached import CachedStore
 from handler.memory.granted import GrantedMemory
 from handler.memory.learned import LearnedKeys
 from handler.memory.store import MemoryStore
 from handler.plugins import PluginSpec
 from handler.pool import PluginPool
-
-logger = logging.getLogger(__name__)
+from handler.telemetry import WARM, ReadableTelemetry, RequestRecord, Telemetry
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,23 @@ class PluginService:
         pools: The plugins' pools by name.
         default_plugin: The one that is meant where none is named.
         store: What `hostMemoryGet` reads.
+        telemetry: Where requests are told about: by this class those that are served, by whoever makes the answer those
+            that fail.
     """
 
-    def __init__(self, pools: Mapping[str, PluginPool], default_plugin: str, store: MemoryStore) -> None:
+    def __init__(
+        self,
+        pools: Mapping[str, PluginPool],
+        default_plugin: str,
+        store: MemoryStore,
+        telemetry: Telemetry | None = None,
+    ) -> None:
         self.catalog = {name: pool.spec for name, pool in pools.items()}
         self.default_plugin = default_plugin
+        self.telemetry = telemetry or ReadableTelemetry()
         self._pools = pools
         self._store = store
+        self._stores = {name: _store_of(spec, store) for name, spec in self.catalog.items()}
         self._learned = {
             (name, function): LearnedKeys(spec.prefetch)
             for name, spec in self.catalog.items()
@@ -61,43 +71,40 @@ class PluginService:
             raise FunctionNotExposed(f"plugin {spec.name!r} has no function {function!r}")
         return Target(spec, function)
 
-    def run(self, target: Target, data: bytes, deadline: Deadline) -> bytes:
+    def run(self, target: Target, data: bytes, deadline: Deadline, record: RequestRecord | None = None) -> bytes:
         """Calls a function with its input and returns its output.
+
+        Args:
+            target: The function.
+            data: Its input.
+            deadline: When the call has to be over.
+            record: What is known about the request; filled in here.
 
         Raises:
             InvocationError: What went wrong, with its status.
         """
-        spec = target.plugin
         check_input(target, len(data))
-        learned = self._learned[spec.name, target.function]
-        memory = GrantedMemory(self._store, spec, learned.expected())
         start = time.perf_counter()
-        outcome = InternalError.type
+        spec, record = target.plugin, record or RequestRecord()
+        record.plugin, record.function = spec.name, target.function
+        learned = self._learned[spec.name, target.function]
+        memory = GrantedMemory(self._stores[spec.name], spec, learned.expected())
+        invocation = Invocation(memory, deadline, record=record, say=GuestLog(self.telemetry, record).say)
         try:
-            output = self._pools[spec.name].call(target.function, data, Invocation(memory, deadline))
-        except InvocationError as error:
-            outcome = error.type
-            raise
-        else:
-            outcome = "ok"
-            learned.learn(memory.read, memory.fetched)
-            return output
+            output = self._pools[spec.name].call(target.function, data, invocation)
         finally:
-            logger.info(
-                "%s.%s: %s",
-                spec.name,
-                target.function,
-                outcome,
-                extra={
-                    "plugin": spec.name,
-                    "function": target.function,
-                    "outcome": outcome,
-                    "total_ms": round((time.perf_counter() - start) * 1000, 3),
-                    "store_ms": round(memory.seconds * 1000, 3),
-                    "reads": len(memory.read),
-                    "prefetch_hits": memory.hits,
-                },
-            )
+            record.total_seconds = time.perf_counter() - start
+            record.store_seconds = memory.seconds
+            record.reads, record.prefetch_hits = len(memory.read), memory.hits
+        learned.learn(memory.read, memory.fetched)
+        self.telemetry.finished(record)
+        return output
+
+    def ping(self, deadline: Deadline, record: RequestRecord) -> None:
+        """Answers a warm-up ping, which only wants an instance to be there; raises as `check` does."""
+        record.plugin, record.outcome = self.default_plugin, WARM
+        record.compile_cache = self.warm(deadline)
+        self.telemetry.finished(record)
 
     def check(self, deadline: Deadline) -> None:
         """Makes sure that the default plugin can be called and the memory can be read.
@@ -108,10 +115,14 @@ class PluginService:
         self.warm(deadline)
         self._store.check(deadline)
 
-    def warm(self, deadline: Deadline) -> None:
-        """Makes sure that the default plugin has an instance that exports its functions."""
+    def warm(self, deadline: Deadline) -> str:
+        """Makes sure that the default plugin has an instance that exports its functions.
+
+        Returns:
+            What the compile cache did for it.
+        """
         spec = self.catalog[self.default_plugin]
-        self._pools[spec.name].check(spec.functions, deadline)
+        return self._pools[spec.name].check(spec.functions, deadline)
 
     def compile_all(self, deadline: Deadline) -> None:
         """Compiles every plugin, or waits for it; one that cannot be compiled is told by its first request."""
@@ -124,7 +135,13 @@ class PluginService:
         """Frees all instances that are not in use, and the store's connections; both are made anew when needed."""
         for pool in self._pools.values():
             pool.release()
-        self._store.disconnect()
+        for store in self._stores.values():
+            store.disconnect()
+
+
+def _store_of(spec: PluginSpec, store: MemoryStore) -> MemoryStore:
+    """The store as a plugin sees it: with values kept across invocations where its plugin.toml wants that."""
+    return CachedStore(store, spec.cache) if spec.cache.seconds else store
 
 
 def check_input(target: Target, size: int) -> None:

@@ -14,6 +14,7 @@ T = TypeVar("T")
 BESIDE_THE_CODE = Path(__file__).resolve().parent.parent
 MAXIMUM_CONCURRENCY = 64
 LOG_LEVELS = ("DEBUG", "INFO", "WARNING", "ERROR")
+NAMESPACE = re.compile(r"(?!AWS/)[A-Za-z0-9_.#:/-]{1,255}")  # CloudWatch API Reference, PutMetricData
 TABLE_NAME = re.compile(r"[a-zA-Z0-9_.-]{3,255}|arn:[a-zA-Z0-9_.:/-]{1,1020}")
 
 
@@ -38,6 +39,10 @@ class Settings:
         concurrency: How many calls of one plugin may run at the same time in one process.
         base_path: What precedes the routes in a request's path, as a custom domain's API mapping does.
         log_level: The level of the project's loggers.
+        json_lines: Whether requests are told in lines of JSON: where Lambda's own log format is JSON.
+        metrics: CloudWatch's namespace for the metrics in those lines; empty for none.
+        function_name: The Lambda function's name, a dimension of the metrics.
+        server_timing: Whether answers have a `Server-Timing` header.
     """
 
     plugins: Path
@@ -49,6 +54,10 @@ class Settings:
     concurrency: int
     base_path: str
     log_level: str
+    json_lines: bool
+    metrics: str
+    function_name: str
+    server_timing: bool
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str]) -> Self:
@@ -88,6 +97,15 @@ class Settings:
             ),
             base_path=read("EXTISM_LAMBDA_BASE_PATH", "/", _base_path, "a path that begins with /, such as /plugins"),
             log_level=read("EXTISM_LAMBDA_LOG_LEVEL", "INFO", _log_level, ", ".join(LOG_LEVELS)),
+            json_lines=environ.get("AWS_LAMBDA_LOG_FORMAT", "").upper() == "JSON",
+            metrics=read(
+                "EXTISM_LAMBDA_METRICS",
+                "",
+                _namespace,
+                "a CloudWatch namespace: 1 to 255 letters, digits and .-_/#: that do not begin with AWS/",
+            ),
+            function_name=environ.get("AWS_LAMBDA_FUNCTION_NAME") or "extism-lambda",
+            server_timing=read("EXTISM_LAMBDA_SERVER_TIMING", "false", _boolean, "true or false"),
         )
 
 
@@ -121,6 +139,12 @@ def _base_path(value: str) -> str:
     if not value.startswith("/"):
         raise ValueError(value)
     return value.rstrip("/")
+
+
+def _namespace(value: str) -> str:
+    if value and not NAMESPACE.fullmatch(value):
+        raise ValueError(value)
+    return value
 
 
 def _log_level(value: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
-from handler.memory.dynamodb import KEY, THROTTLES
+from handler.memory.dynamodb import KEY
+from handler.memory.dynamodb_errors import THROTTLES
 from infra.errors import CommandError
 from infra.items import Item, ItemError, check_key
 

@@ -306,7 +306,7 @@ class TestGuestErrors:
 
         (record,) = [record for record in caplog.records if record.levelname == "ERROR"]
         assert "wasm backtrace" in record.getMessage()
-        assert record.request == CONTEXT.aws_request_id  # type: ignore[attr-defined]
+        assert record.requestId == CONTEXT.aws_request_id  # type: ignore[attr-defined]
 
     @pytest.mark.parametrize(
         ("content_type", "size", "status"),
@@ -427,7 +427,7 @@ class TestStoreErrors:
         response = handler(request("/readyz", method="GET"), CONTEXT)
 
         assert (response["statusCode"], problem_of(response)["type"]) == (500, "internal-error")
-        assert any(record.name == "handler.api" and record.exc_info for record in caplog.records)
+        assert any(record.name == "handler.telemetry" and record.exc_info for record in caplog.records)
         assert TABLE in caplog.text
         assert body_of(handler(request("/", b"Jane"), CONTEXT)) == b"Jane"
 

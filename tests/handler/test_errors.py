@@ -13,6 +13,7 @@ STATUS_OF = {
     "not-found": 404,
     "plugin-not-found": 404,
     "function-not-found": 404,
+    "method-not-allowed": 405,
     "input-too-large": 413,
     "plugin-error": 422,
     "plugin-failed": 500,

@@ -1,12 +1,12 @@
-"""Errors as problem documents, and in the log."""
+"""Errors as problem documents."""
 
 import json
-import logging
 
 import pytest
 
-from handler.errors import GuestDeadlineExceeded, PluginTrapped, StoreDeadlineExceeded, UnknownPlugin
-from handler.problems import log_failure, problem
+from handler.errors import GuestDeadlineExceeded, StoreDeadlineExceeded, UnknownPlugin
+from handler.problems import problem, record_of
+from tests.contexts import FakeContext
 
 
 def test_a_problem_has_the_fields_of_rfc_9457_and_the_request_id() -> None:
@@ -31,25 +31,7 @@ def test_a_deadline_says_where_the_time_went(error: GuestDeadlineExceeded, place
     assert problem(error, "request-1")["spentIn"] == place
 
 
-def test_a_fault_is_logged_with_its_causes(caplog: pytest.LogCaptureFixture) -> None:
-    """What went wrong on this side is in the log, cause included, with the request's id."""
-    error = PluginTrapped("plugin 'x' crashed")
-    error.__cause__ = ValueError("wasm backtrace")
-
-    log_failure(error, "request-1")
-
-    (record,) = caplog.records
-    assert record.levelno == logging.ERROR
-    assert (record.request, record.type, record.status) == ("request-1", "plugin-trapped", 500)  # type: ignore[attr-defined]
-    assert "plugin 'x' crashed" in caplog.text
-    assert "wasm backtrace" in caplog.text
-
-
-def test_a_clients_mistake_is_one_line(caplog: pytest.LogCaptureFixture) -> None:
-    """A wrong path is no reason for a stack trace."""
-    caplog.set_level(logging.INFO)
-
-    log_failure(UnknownPlugin("there is no plugin 'x'"), "request-1")
-
-    (record,) = caplog.records
-    assert (record.levelno, record.exc_info) == (logging.INFO, None)
+def test_a_request_has_the_id_of_its_lambda_invocation() -> None:
+    """The record of a request has Lambda's id, and where there is no Lambda a new one each time."""
+    assert record_of(FakeContext(aws_request_id="request-1")).request_id == "request-1"
+    assert record_of(None).request_id != record_of(None).request_id

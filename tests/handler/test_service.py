@@ -1,9 +1,9 @@
 """The service between a request and a guest."""
 
 import logging
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from typing import Any
 
 import pytest
 
@@ -13,12 +13,12 @@ from handler.errors import (
     InputTooLarge,
     InvocationError,
     PluginUnusable,
-    StoreFailed,
     StoreThrottled,
     UnknownPlugin,
 )
 from handler.memory.map import MapStore
 from handler.service import PluginService
+from handler.telemetry import RequestRecord
 from tests import guests
 from tests.conftest import MakePlugin, MakeService
 from tests.servers import wait_for
@@ -88,54 +88,66 @@ class TestInput:
                 service.run(service.find(), bytes(size), FAR)
 
 
-class TestLog:
-    """Each call leaves a line."""
-
-    def line_of(self, caplog: pytest.LogCaptureFixture, name: str = "handler.service") -> Any:
-        """The only record of the service."""
-        (record,) = [record for record in caplog.records if record.name == name]
-        return record
+class TestRecord:
+    """What is known about a request after its call; `test_telemetry` has what is told of it."""
 
     def test_a_call_that_worked(
         self, make_plugin: MakePlugin, make_service: MakeService, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Plugin, function, outcome, times and reads are fields of the record; the input and the values are not."""
+        """It says who was called, how long it took, and how many keys were read; its line holds no key and no value."""
         make_plugin("gets", guests.GET, memory=EVERYTHING)
         service = make_service(MapStore({"secret-key": b"secret-value"}))
-        caplog.set_level(logging.INFO)
+        caplog.set_level(logging.INFO, "handler.telemetry")
+        record = RequestRecord("request-1")
 
-        service.run(service.find(), b"secret-key", FAR)
+        service.run(service.find(), b"secret-key", FAR, record)
 
-        line = self.line_of(caplog)
-        assert (line.levelno, line.plugin, line.function, line.outcome, line.reads) == (20, "gets", "run", "ok", 1)
-        assert 0 <= line.store_ms <= line.total_ms
+        assert (record.plugin, record.function, record.outcome, record.reads) == ("gets", "run", "ok", 1)
+        assert 0 < record.guest_seconds + record.store_seconds < record.total_seconds
+        assert record.compile_cache == "off"
+        (line,) = [line for line in caplog.records if line.name == "handler.telemetry"]
+        assert (line.levelno, line.requestId, line.plugin) == (logging.INFO, "request-1", "gets")  # type: ignore[attr-defined]
         assert "secret" not in str(vars(line))
 
-    @pytest.mark.parametrize(
-        ("error", "outcome"),
-        [
-            (StoreThrottled("x"), "store-throttled"),
-            (StoreFailed("x"), "store-failed"),
-            (KeyError("x"), "internal-error"),
-        ],
-    )
-    def test_a_call_that_failed(
-        self,
-        make_plugin: MakePlugin,
-        make_service: MakeService,
-        caplog: pytest.LogCaptureFixture,
-        error: Exception,
-        outcome: str,
-    ) -> None:
-        """The outcome is the type of the problem."""
+    def test_where_the_time_goes(self, make_plugin: MakePlugin, make_service: MakeService) -> None:
+        """Time that the memory takes counts as the store's, and time that the guest takes as the guest's."""
         make_plugin("gets", guests.GET, memory=EVERYTHING)
-        service = make_service(failing(error))
-        caplog.set_level(logging.INFO)
+        make_plugin("busy", guests.BUSY)
+        waiting, computing = RequestRecord(), RequestRecord()
+        service = make_service(ScriptedStore(lambda _key, _deadline: time.sleep(0.1)))
 
-        with pytest.raises(InvocationError):
-            service.run(service.find(), b"broken", FAR)
+        service.run(service.find("gets"), b"any", FAR, waiting)
+        service.run(service.find("busy"), b"20000", FAR, computing)
 
-        assert self.line_of(caplog).outcome == outcome
+        assert waiting.store_seconds >= 0.1 > waiting.guest_seconds
+        assert computing.store_seconds == 0.0 < computing.guest_seconds
+
+    def test_a_call_that_failed(
+        self, make_plugin: MakePlugin, make_service: MakeService, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        """It says as much of a failed call, of which whoever makes the answer tells."""
+        make_plugin("gets", guests.GET, memory=EVERYTHING)
+        service = make_service(failing(StoreThrottled("x")))
+        caplog.set_level(logging.INFO, "handler.telemetry")
+        record = RequestRecord()
+
+        with pytest.raises(StoreThrottled):
+            service.run(service.find(), b"broken", FAR, record)
+
+        assert (record.plugin, record.function) == ("gets", "run")
+        assert record.total_seconds > 0
+        assert not [line for line in caplog.records if line.name == "handler.telemetry"]
+
+    def test_a_ping(self, make_plugin: MakePlugin, make_service: MakeService, caplog: pytest.LogCaptureFixture) -> None:
+        """A warm-up ping calls no function, and leaves a line too."""
+        make_plugin("echo", guests.ECHO)
+        caplog.set_level(logging.INFO, "handler.telemetry")
+        record = RequestRecord()
+
+        make_service().ping(FAR, record)
+
+        assert (record.plugin, record.function, record.outcome) == ("echo", "", "warm")
+        assert [line.outcome for line in caplog.records if line.name == "handler.telemetry"] == ["warm"]  # type: ignore[attr-defined]
 
 
 class BatchingStore(ScriptedStore):

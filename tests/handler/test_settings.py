@@ -40,6 +40,10 @@ def test_everything_but_the_table_has_a_default() -> None:
         concurrency=1,
         base_path="",
         log_level="INFO",
+        json_lines=False,
+        metrics="",
+        function_name="extism-lambda",
+        server_timing=False,
     )
 
 
@@ -64,6 +68,8 @@ def test_every_setting_can_be_set() -> None:
         CONCURRENCY="8",
         BASE_PATH="/v1/plugins/",
         LOG_LEVEL="debug",
+        METRICS="Extism",
+        SERVER_TIMING="true",
     )
 
     assert dataclasses.asdict(changed) == {
@@ -76,14 +82,18 @@ def test_every_setting_can_be_set() -> None:
         "concurrency": 8,
         "base_path": "/v1/plugins",
         "log_level": "DEBUG",
+        "json_lines": False,
+        "metrics": "Extism",
+        "function_name": "extism-lambda",
+        "server_timing": True,
     }
 
 
 def test_an_empty_variable_counts_as_not_set() -> None:
     """A template that passes an empty string on gets the default."""
-    empty = settings(DEFAULT_PLUGIN="", MEMORY="", CONSISTENT_READS="", CONCURRENCY="", BASE_PATH="", LOG_LEVEL="")
+    names = ("DEFAULT_PLUGIN", "MEMORY", "CONSISTENT_READS", "CONCURRENCY", "BASE_PATH", "LOG_LEVEL", "METRICS")
 
-    assert empty == settings()
+    assert settings(**dict.fromkeys((*names, "SERVER_TIMING"), "")) == settings()
 
 
 def test_the_map_needs_no_table() -> None:
@@ -120,6 +130,10 @@ def test_settings_cannot_be_changed() -> None:
         ("CONCURRENCY", "1.5", f"from 1 to {MAXIMUM_CONCURRENCY}"),
         ("BASE_PATH", "api", "begins with /"),
         ("LOG_LEVEL", "LOUD", ", ".join(LOG_LEVELS)),
+        ("METRICS", "AWS/Lambda", "a CloudWatch namespace"),
+        ("METRICS", "my metrics", "a CloudWatch namespace"),
+        ("METRICS", "x" * 256, "a CloudWatch namespace"),
+        ("SERVER_TIMING", "on", "true or false"),
     ],
 )
 def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: str, allowed: str) -> None:
@@ -133,7 +147,17 @@ def test_a_wrong_value_is_named_with_what_is_allowed(name: str, value: str, allo
 @given(st.text())
 def test_no_text_crashes_a_setting(value: str) -> None:
     """Whatever a variable holds, it is read or refused with its name."""
-    for name in ("DEFAULT_PLUGIN", "MEMORY", "TABLE", "CONSISTENT_READS", "CONCURRENCY", "BASE_PATH", "LOG_LEVEL"):
+    for name in (
+        "DEFAULT_PLUGIN",
+        "MEMORY",
+        "TABLE",
+        "CONSISTENT_READS",
+        "CONCURRENCY",
+        "BASE_PATH",
+        "LOG_LEVEL",
+        "METRICS",
+        "SERVER_TIMING",
+    ):
         assert f"EXTISM_LAMBDA_{name}=" in (refusal(name, value) or f"EXTISM_LAMBDA_{name}=")
 
 
@@ -141,6 +165,15 @@ def test_no_text_crashes_a_setting(value: str) -> None:
 def test_any_allowed_concurrency_is_taken(number: int) -> None:
     """All numbers in the range that the message names are allowed."""
     assert settings(CONCURRENCY=str(number)).concurrency == number
+
+
+@pytest.mark.parametrize(("log_format", "json_lines"), [("JSON", True), ("Text", False), ("", False)])
+def test_json_is_logged_where_lambda_logs_json(log_format: str, *, json_lines: bool) -> None:
+    """The function's LogFormat, which Lambda tells in a variable of its own, decides."""
+    environ = {"EXTISM_LAMBDA_TABLE": "memory", "AWS_LAMBDA_LOG_FORMAT": log_format, "AWS_LAMBDA_FUNCTION_NAME": "f"}
+
+    assert Settings.from_environ(environ).json_lines == json_lines
+    assert Settings.from_environ(environ).function_name == "f"
 
 
 def test_the_region_is_the_one_that_lambda_names() -> None:
