@@ -1,10 +1,12 @@
 """Addresses to listen at, and how they fail."""
 
+import ipaddress
 import socket
 
 from infra.errors import CommandError
 
 LAST_PORT = 65535
+IPV6 = 6
 
 
 class AddressError(CommandError):
@@ -27,6 +29,17 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
     except OSError as error:
         raise AddressError(f"cannot listen at {in_url(host)}:{port}: {error.strerror or error}") from error
+
+
+def is_own_address(host: str) -> bool:
+    """Whether a text is an IP address, and one of this machine's own: nobody else's can be bound."""
+    try:
+        family = socket.AF_INET6 if ipaddress.ip_address(host).version == IPV6 else socket.AF_INET
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((host, 0))
+    except (ValueError, OSError):
+        return False
+    return True
 
 
 def in_url(host: str) -> str:

@@ -25,7 +25,7 @@ Extism plugins (WebAssembly) on AWS Lambda, with DynamoDB behind their host func
 
 * **serve** the plugins over HTTP on this machine, or **invoke** the Lambda handler on one event;
 * check the **plugins**, and read and write the table with **memory**;
-* **build** the artifact that Lambda runs.
+* **build** the artifact that Lambda runs, and run a **local-stack** for what SAM runs in a container.
 
 `serve` and `invoke` need no AWS account: without a table or an endpoint an embedded DynamoDB with the messages of
 `infra/seed.json` stands in. Settings are environment variables; the README lists them all:
@@ -154,7 +154,8 @@ def build(
     table.add_row("total", f"{report.total:,}", style="bold")
     out.print(table)
     if report.cache == "off":
-        told(f"No compile cache: {report.cache_reason}", style="yellow")
+        # On stdout, since `sam build` hides the stderr of a build that succeeds.
+        out.print(f"No compile cache: {report.cache_reason}", style="yellow", markup=False, highlight=False)
     for path, milliseconds in report.cached.items():
         out.print(f"{path} loads from the compile cache in {milliseconds:.0f} ms here", highlight=False)
     _tell_of_the_role(None)
@@ -166,6 +167,36 @@ def _tell_of_the_role(folder: Path | None) -> None:
 
     if difference := policy_cli.deployed_difference(folder):
         told(difference, style="yellow")
+
+
+@app.command("local-stack")
+def local_stack(
+    host: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="The address to listen at; by default one that containers reach."),
+    ] = None,
+    port: Annotated[int, typer.Option(help="The port to listen at; 0 for any that is free.", min=0, max=65535)] = 8000,
+    reached_as: Annotated[
+        str | None,
+        typer.Option(metavar="HOST", help="What containers call that address, where it is not the address itself."),
+    ] = None,
+    env_file: Annotated[
+        Path, typer.Option(metavar="PATH", help="The file to write for SAM; - prints it.", allow_dash=True)
+    ] = Path("build/local-stack.json"),
+    seed: Annotated[
+        Path | None, typer.Option(metavar="FILE.json", help="The table's items, in place of infra/seed.json.")
+    ] = None,
+) -> None:
+    """Run the DynamoDB side of `sam local` until Ctrl-C.
+
+    A DynamoDB with the template's table and the seed data listens where SAM's containers reach it, and a file tells
+    them of it: `sam local invoke -e EVENT.json -n build/local-stack.json`, or `sam local start-api -n ...`. Ctrl-C ends
+    it and removes the file. Whoever reaches the address can read and write the table.
+    """
+    from infra import local_stack as stack
+    from infra.local_dynamodb import SEED
+
+    stack.local_stack(err, host, port, reached_as=reached_as, env_file=env_file, seed=seed or SEED)
 
 
 def _status(response: dict[str, Any]) -> int:

@@ -9,6 +9,7 @@ from botocore.config import Config
 from botocore.exceptions import BotoCoreError
 
 from handler.settings import TABLE_NAME
+from infra.addresses import is_own_address
 from infra.table import MemoryTable, TableError
 
 TABLE = "extism-lambda-memory"
@@ -20,7 +21,6 @@ ACCESS_KEY = "local"
 
 ENDPOINTS = ("AWS_ENDPOINT_URL_DYNAMODB", "AWS_ENDPOINT_URL")
 """The variables from which boto3 takes DynamoDB's endpoint, the first before the second."""
-LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 PATIENCE = Config(connect_timeout=5, read_timeout=20, retries={"mode": "standard", "total_max_attempts": 4})
 """A person waits longer than a request does; times are in seconds."""
@@ -74,10 +74,12 @@ def _table_name(name: str | None, environ: Mapping[str, str], endpoint: str | No
 
 
 def _is_local(endpoint: str) -> bool:
+    """Whether an endpoint is on this machine, be it at an address that only its containers know."""
     try:
-        return urlsplit(endpoint).hostname in LOOPBACK
+        host = urlsplit(endpoint).hostname
     except ValueError:
         return False
+    return host == "localhost" or (host is not None and is_own_address(host))
 
 
 def _local_session() -> boto3.Session:

@@ -123,14 +123,18 @@ class Item:
                 raise ItemError(f"key {_short(key)}: attribute {EXPIRES_AT!r} {_describe(other)}: expected N")
 
 
-def check_key(key: str) -> None:
+def check_key(key: str, name: str = "key") -> None:
     """Checks what the table takes as a key.
+
+    Args:
+        key: The key, or what one begins with.
+        name: What messages call it.
 
     Raises:
         ItemError: It is not 1 to 2048 bytes of UTF-8.
     """
-    if not 1 <= (length := len(_encode("key", key))) <= KEY_BYTES:
-        raise ItemError(f"key {_short(key)} has {length} bytes: 1 to {KEY_BYTES} are allowed")
+    if not 1 <= (length := len(_encode(name, key))) <= KEY_BYTES:
+        raise ItemError(f"{name} {_short(key)} has {length} bytes: 1 to {KEY_BYTES} are allowed")
 
 
 def read_items(path: Path) -> list[Item]:

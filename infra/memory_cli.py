@@ -223,6 +223,7 @@ def _table_of(items: "Sequence[Item]") -> Table:
         Column("bytes", justify="right", no_wrap=True),
         Column("expires", no_wrap=True),
         box=None,
+        expand=True,  # a ratio counts only so, and without one long values leave no room for keys
     )
     for item in items:
         value = printable(item.value[:SHOWN]) if isinstance(item.value, str) else Text("(bytes)", style="dim")

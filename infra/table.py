@@ -10,6 +10,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from tenacity import Retrying, retry_if_result, stop_after_attempt, wait_random_exponential
 
 from handler.memory.dynamodb import KEY
+from handler.memory.dynamodb_errors import THROTTLES
 from infra.errors import CommandError
 from infra.items import Item, ItemError, check_key
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 BATCH_ITEMS = 25
 """Most items of one BatchWriteItem (DynamoDB API Reference)."""
 BATCH_ATTEMPTS = 10
-"""How often one batch is sent while DynamoDB leaves some of its items unprocessed."""
+"""How often one batch is sent while DynamoDB throttles it, or leaves some of its items unprocessed."""
 BACKOFF_SECONDS = 0.05
 """The longest wait before the second attempt; it doubles with each one, up to the next figure."""
 LONGEST_BACKOFF_SECONDS = 5.0
@@ -103,6 +104,9 @@ class MemoryTable:
             limit: Most items of the page, 1 or more.
             after: The `after` of the page before.
         """
+        for name, key in (("prefix", prefix or None), ("the key to go on after", after)):
+            if key is not None:
+                check_key(key, name)
         arguments: dict[str, Any] = {"TableName": self._name}
         if prefix:
             arguments["FilterExpression"] = "begins_with(#key, :prefix)"
@@ -159,9 +163,14 @@ class MemoryTable:
         requests: list[WriteRequestUnionTypeDef] = [{"PutRequest": {"Item": item.to_attributes()}} for item in items]
 
         def send() -> int:
-            """Sends what is left and returns how many items DynamoDB leaves."""
+            """Sends what is left and returns how many items DynamoDB leaves: all of a batch that it throttles."""
             with self._told():
-                response = self._client.batch_write_item(RequestItems={self._name: requests})
+                try:
+                    response = self._client.batch_write_item(RequestItems={self._name: requests})
+                except ClientError as error:
+                    if error.response.get("Error", {}).get("Code") not in THROTTLES:
+                        raise
+                    return len(requests)
             sent = len(requests)
             requests[:] = [request for left in response["UnprocessedItems"].values() for request in left]
             if progress:

@@ -1,6 +1,7 @@
 """Fixtures for tests of the Lambda artifact."""
 
 import platform
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,18 @@ from infra.building import BuildError, Target
 from infra.compile_cache import MACHINES
 from infra.interpreters import find_interpreter
 from tests.lambda_parts import Parts, Unavailable, find_parts
+
+
+def contents(folder: Path) -> dict[str, tuple[int, int, str]]:
+    """Mode, time of modification and hash of everything in a folder."""
+    return {
+        str(path.relative_to(folder)): (
+            path.stat().st_mode,
+            path.stat().st_mtime_ns,
+            sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
+        )
+        for path in folder.rglob("*")
+    }
 
 
 @pytest.fixture(scope="session")
@@ -28,6 +41,13 @@ def target() -> Target:
 def artifact(target: Target, tmp_path_factory: pytest.TempPathFactory) -> BuildReport:
     """This project's own artifact, built once; nobody may write into it."""
     return build(tmp_path_factory.mktemp("artifact"), target.python, target.arch)
+
+
+@pytest.fixture(scope="session")
+def other_artifact(target: Target, tmp_path_factory: pytest.TempPathFactory) -> BuildReport:
+    """The same for the architecture that this machine has not, built once; nobody may write into it."""
+    other = {"x86_64": "arm64", "arm64": "x86_64"}[target.arch]
+    return build(tmp_path_factory.mktemp("other-artifact"), target.python, other)
 
 
 @pytest.fixture(scope="session")

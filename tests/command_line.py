@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -63,50 +64,32 @@ class CommandLine:
 
 
 @dataclass(frozen=True)
-class Server:
-    """A running `extism-lambda serve`, alone in a process group.
+class Running:
+    """A command that runs until Ctrl-C, alone in a process group.
 
     Attributes:
-        port: Where it listens.
-        url: The same as a URL.
         process: Its process.
         log: The file that its stderr goes to.
+        out: The file that its stdout goes to.
     """
 
-    port: int
     process: "subprocess.Popen[bytes]"
     log: Path
-
-    @property
-    def url(self) -> str:
-        """Where it answers."""
-        return f"http://127.0.0.1:{self.port}"
+    out: Path
 
     @property
     def err(self) -> str:
         """What it printed on stderr so far."""
         return self.log.read_text(encoding="utf-8")
 
-    @property
-    def endpoint(self) -> str:
-        """The endpoint of the DynamoDB that it embeds."""
-        found = re.search(r"Embedded DynamoDB at (http://127\.0\.0\.1:\d+),", self.err)
-        assert found is not None, self.err
-        return found[1]
-
     def wait_for(self, line: str) -> None:
         """Waits until a text is on its stderr."""
         wait_for(lambda: line in self.err or self.process.poll() is not None, SECONDS)
         assert line in self.err, self.err
 
-    def request(self, path: str = "/", content: bytes = b"Jane Doe") -> httpx.Response:
-        """Posts to it, as curl does."""
-        headers = {"content-type": "text/plain; charset=utf-8"}
-        return httpx.post(self.url + path, content=content, headers=headers, timeout=SECONDS, trust_env=False)
-
-    def interrupt(self) -> int:
+    def interrupt(self, number: signal.Signals = signal.SIGINT) -> int:
         """Presses Ctrl-C, waits for the end and returns the exit code."""
-        self.process.send_signal(signal.SIGINT)
+        self.process.send_signal(number)
         return self.process.wait(SECONDS)
 
     def is_gone(self) -> bool:
@@ -116,6 +99,35 @@ class Server:
         except ProcessLookupError:
             return True
         return False
+
+
+@dataclass(frozen=True)
+class Server(Running):
+    """A running `extism-lambda serve`.
+
+    Attributes:
+        port: Where it listens.
+        url: The same as a URL.
+    """
+
+    port: int
+
+    @property
+    def url(self) -> str:
+        """Where it answers."""
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint of the DynamoDB that it embeds."""
+        found = re.search(r"Embedded DynamoDB at (http://127\.0\.0\.1:\d+),", self.err)
+        assert found is not None, self.err
+        return found[1]
+
+    def request(self, path: str = "/", content: bytes = b"Jane Doe") -> httpx.Response:
+        """Posts to it, as curl does."""
+        headers = {"content-type": "text/plain; charset=utf-8"}
+        return httpx.post(self.url + path, content=content, headers=headers, timeout=SECONDS, trust_env=False)
 
 
 @contextmanager
@@ -128,25 +140,39 @@ def serve(folder: Path, *, until: str = "Serving at", **environ: str) -> Iterato
         **environ: Environment variables beside the tests' own.
     """
     port = free_port()
-    log = folder / f"serve-{port}.log"
+    with running(folder, "serve", "--port", str(port), until=until, **environ) as command:
+        yield Server(command.process, command.log, command.out, port)
+
+
+@contextmanager
+def running(folder: Path, *arguments: str | Path, until: str, **environ: str) -> Iterator[Running]:
+    """Runs a command in the background, and ends it whatever happens.
+
+    Args:
+        folder: Where what it prints is written.
+        *arguments: The command and its options.
+        until: The text on its stderr to wait for.
+        **environ: Environment variables beside the tests' own.
+    """
+    log, out = (folder / f"{arguments[0]}-{uuid.uuid4()}.{stream}" for stream in ("err", "out"))
     # Where Ctrl-C is ignored, as in a shell's background jobs, a child would ignore it too.
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        with log.open("wb") as err:
+        with log.open("wb") as stderr, out.open("wb") as stdout:
             process = subprocess.Popen(
-                [SCRIPT, "serve", "--port", str(port)],
+                [SCRIPT, *map(str, arguments)],
                 stdin=subprocess.DEVNULL,
-                stdout=err,
-                stderr=err,
+                stdout=stdout,
+                stderr=stderr,
                 env=os.environ | environ,
                 start_new_session=True,
             )
     finally:
         signal.signal(signal.SIGINT, before)
-    server = Server(port, process, log)
+    command = Running(process, log, out)
     try:
-        server.wait_for(until)
-        yield server
+        command.wait_for(until)
+        yield command
     finally:
         if process.poll() is None:
             process.kill()

@@ -5,7 +5,8 @@ import tests.environment  # noqa: F401 - before anything that reads the environm
 # isort: split
 import asyncio
 import logging
-from collections.abc import Iterator
+import os
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -28,11 +29,20 @@ if TYPE_CHECKING:
     from handler.events import EventHandler
 
 
-pytest_plugins = ["tests.artifact"]
+pytest_plugins = ["tests.artifact", "tests.sam"]
 
 # On a busy machine an example can take any time, which says nothing about the code.
 hypothesis.settings.register_profile("patient", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
 hypothesis.settings.load_profile("patient")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Lets a test fail that is skipped where the environment says that all it needs is there."""
+    report = yield
+    if report.skipped and os.environ.get("EXTISM_LAMBDA_TEST_SKIPS") == "refused" and not hasattr(report, "wasxfail"):
+        report.outcome = "failed"
+    return report
 
 
 class MakePlugin(Protocol):

@@ -12,7 +12,7 @@ from infra.building import BuildError, Target, run
 from infra.interpreters import find_uv
 
 RUNTIME_CLIENT = "awslambdaric==4.2.2"
-EMULATOR = "aws-sam-cli==1.170.0"  # the wheel carries the emulator's binary
+SAM_CLI = "aws-sam-cli==1.170.0"  # the wheel carries the emulator's binary
 SEARCH_PATH = os.environ.get("PATH", os.defpath) + ":/usr/sbin:/sbin"  # pivot_root lies there
 
 FIND_EMULATOR = """
@@ -27,14 +27,27 @@ class Unavailable(Exception):
 
 
 @dataclass(frozen=True)
+class Runtime:
+    """What a function's process is made of, besides the function.
+
+    Attributes:
+        client: a folder that holds the runtime client and what it imports.
+        lang: the folder of the Python installation.
+        interpreter: the Python's file name in `lang`/bin.
+    """
+
+    client: Path
+    lang: Path
+    interpreter: str
+
+
+@dataclass(frozen=True)
 class Parts:
     """What the runtime is made of.
 
     Attributes:
         emulator: the emulator's binary.
-        client: a folder that holds the runtime client and what it imports.
-        lang: the folder of the Python installation.
-        interpreter: the Python's file name in `lang`/bin.
+        client, lang, interpreter: as in Runtime.
         drop: who we are, "root" or "user", which says how the sandbox drops privileges.
     """
 
@@ -56,21 +69,34 @@ def find_parts(target: Target, folder: Path) -> Parts:
         Unavailable: this machine cannot run them; says why.
     """
     drop = _way_to_drop_privileges()
-    client = folder / "client"
-    client.mkdir(mode=0o755)  # the sandbox's user has to read it
     try:
-        uv = find_uv()
-        install = (uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", target.interpreter)
-        run("installing the runtime client", *install, "--target", client, RUNTIME_CLIENT)
-        find = (uv, "tool", "run", "--quiet", "--from", EMULATOR, "python", "-c", FIND_EMULATOR)
+        runtime = find_runtime(target, folder)
+        find = (find_uv(), "tool", "run", "--quiet", "--from", SAM_CLI, "python", "-c", FIND_EMULATOR)
         package = run("finding the emulator", *find).strip()
-        lang, interpreter = run("asking for Python's folder", target.interpreter, "-c", FIND_BASE).splitlines()
     except BuildError as error:
         raise Unavailable(str(error)) from error
     emulator = Path(package, "local", "rapid", f"aws-lambda-rie-{target.arch}")
     if not emulator.is_file():
-        raise Unavailable(f"{EMULATOR} has no {emulator.name}")
-    return Parts(emulator, client, Path(lang), Path(interpreter).name, drop)
+        raise Unavailable(f"{SAM_CLI} has no {emulator.name}")
+    return Parts(emulator, runtime.client, runtime.lang, runtime.interpreter, drop)
+
+
+def find_runtime(target: Target, folder: Path) -> Runtime:
+    """Finds Python's folder and installs the runtime client.
+
+    Args:
+        target: the Python to run, and this machine's architecture.
+        folder: a folder to install into.
+
+    Raises:
+        BuildError: the client cannot be installed.
+    """
+    client = folder / "client"
+    client.mkdir(mode=0o755)  # the sandbox's user has to read it
+    install = (find_uv(), "pip", "install", "--quiet", "--compile-bytecode", "--python", target.interpreter)
+    run("installing the runtime client", *install, "--target", client, RUNTIME_CLIENT)
+    lang, interpreter = run("asking for Python's folder", target.interpreter, "-c", FIND_BASE).splitlines()
+    return Runtime(client, Path(lang), Path(interpreter).name)
 
 
 @functools.cache

@@ -3,7 +3,6 @@
 import json
 import os
 import subprocess
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,9 @@ from infra import artifact as module
 from infra.artifact import MARKER, BuildReport, build
 from infra.building import BuildError, Target, environment
 from infra.dependencies import size
+from tests.artifact import contents
 
 LIMITED = 20_000  # bytes: less than the small project's artifact has
-
-
-def contents(folder: Path) -> dict[str, tuple[int, int, str]]:
-    """Mode, time of modification and hash of everything in a folder."""
-    return {
-        str(path.relative_to(folder)): (
-            path.stat().st_mode,
-            path.stat().st_mtime_ns,
-            sha256(path.read_bytes()).hexdigest() if path.is_file() else "",
-        )
-        for path in folder.rglob("*")
-    }
 
 
 def python(artifact: BuildReport, program: str) -> str:
@@ -189,10 +177,9 @@ def test_refuses_an_unknown_architecture(tmp_path: Path) -> None:
         build(tmp_path / "out", arch="riscv")
 
 
-def test_another_architecture_gets_its_own_binaries_and_no_cache(target: Target, tmp_path: Path) -> None:
+def test_another_architecture_gets_its_own_binaries_and_no_cache(other_artifact: BuildReport) -> None:
     """For the other architecture the libraries are of that kind, and the report says that the cache is off, and why."""
-    other = {"x86_64": "arm64", "arm64": "x86_64"}[target.arch]
-    report = build(tmp_path / "out", target.python, other)
+    report, other = other_artifact, other_artifact.target.arch
     assert report.cache == "off"
     assert f"the artifact is for linux {other}, this machine is" in report.cache_reason
     assert report.parts["compile-cache"] == 0

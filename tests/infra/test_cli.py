@@ -145,11 +145,12 @@ def test_every_bad_plugin_is_told_with_its_reason(run: CommandLine, tmp_path: Pa
 @pytest.mark.parametrize(
     ("command", "options"),
     [
-        ((), ["serve", "invoke", "plugins", "memory", "build"]),
+        ((), ["serve", "invoke", "plugins", "memory", "build", "local-stack"]),
         (("serve",), ["--port", "--host"]),
         (("invoke",), ["--timeout", "EVENT.json"]),
         (("plugins",), ["--plugins", "--policy", "--check", "--write"]),
         (("build",), ["--out", "--python", "--arch"]),
+        (("local-stack",), ["--host", "--port", "--env-file", "--reached-as", "--seed"]),
         (("memory",), ["get", "put", "delete", "list", "load"]),
         (("memory", "load"), ["--table", "--dry-run"]),
     ],

@@ -135,6 +135,20 @@ class TestList:
         assert all(len(page.items) == limit for page in pages[:-1])
         assert len(pages[-1].items) <= limit
 
+    @pytest.mark.parametrize(
+        ("arguments", "told"),
+        [
+            ({"after": ""}, "the key to go on after '' has 0 bytes"),
+            ({"after": "k" * 2049}, "the key to go on after .* has 2049 bytes"),
+            ({"prefix": "k" * 2049}, "prefix .* has 2049 bytes"),
+            ({"prefix": "\udcff"}, "prefix holds half of a surrogate pair"),
+        ],
+    )
+    def test_what_no_key_can_be_is_refused(self, arguments: dict[str, str], told: str) -> None:
+        """Before DynamoDB is asked."""
+        with pytest.raises(ItemError, match=told):
+            MemoryTable(client_of("http://127.0.0.1:9"), NAME).list_items(**arguments)  # type: ignore[arg-type]
+
     def test_pages_that_dynamodb_ends_early_are_put_together(self) -> None:
         """A scan that stops after 1 MB, even with nothing found, goes on until the page is full."""
         client = client_of("http://127.0.0.1:9")
@@ -172,6 +186,18 @@ class TestLoad:
         table.load(ITEMS)
         assert set(table.list_items().items) == set(ITEMS)
 
+    def test_ctrl_c_says_where_to_begin_again(self, table: MemoryTable) -> None:
+        """An interruption between two batches leaves a load that goes on with the next item."""
+
+        def interrupt(_: int) -> None:
+            if len(table.list_items().items) > 25:
+                raise KeyboardInterrupt
+
+        with pytest.raises(LoadError, match="interrupted; 25 of 60 items are written for certain") as raised:
+            table.load(ITEMS, interrupt)
+        table.load(ITEMS, start=raised.value.written)
+        assert set(table.list_items().items) == set(ITEMS)
+
     def test_unprocessed_items_are_sent_again_alone(self) -> None:
         """What DynamoDB leaves is sent again after waits that may grow, and is counted once."""
         requests = puts(ITEMS[:3])
@@ -202,18 +228,32 @@ class TestLoad:
                 MemoryTable(client, NAME).load(ITEMS[:1], sleep=waits.append)
         assert waits == [0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0]
 
+    def test_a_throttled_batch_is_sent_again_whole(self) -> None:
+        """DynamoDB's refusal of a whole batch is waited out as what it leaves of one is."""
+        requests = puts(ITEMS[:2])
+        waits: list[float] = []
+        client = client_of("http://127.0.0.1:9")
+        with Stubber(client) as stubber:
+            stubber.add_client_error("batch_write_item", "ThrottlingException", "slow down")
+            answer(stubber, requests, left=requests[:1])
+            stubber.add_client_error("batch_write_item", "ProvisionedThroughputExceededException", "slow down")
+            answer(stubber, requests[:1], left=[])
+            MemoryTable(client, NAME).load(ITEMS[:2], sleep=waits.append)
+            stubber.assert_no_pending_responses()
+        assert len(waits) == 3
+
     def test_a_load_that_fails_says_where_to_begin_again(self) -> None:
         """The error counts the batches that are written for certain, and a load from there writes the rest."""
         client = client_of("http://127.0.0.1:9")
         table = MemoryTable(client, NAME)
         with Stubber(client) as stubber:
             answer(stubber, puts(ITEMS[:25]), left=[])
-            stubber.add_client_error("batch_write_item", "ProvisionedThroughputExceededException", "slow down")
-            with pytest.raises(LoadError, match=r"ProvisionedThroughputExceededException.*25 of 60 items") as raised:
+            stubber.add_client_error("batch_write_item", "InternalServerError", "try later")
+            with pytest.raises(LoadError, match=r"InternalServerError.*25 of 60 items") as raised:
                 table.load(ITEMS)
             assert raised.value.written == 25
             answer(stubber, puts(ITEMS[25:50]), left=[])
-            stubber.add_client_error("batch_write_item", "ProvisionedThroughputExceededException", "slow down")
+            stubber.add_client_error("batch_write_item", "InternalServerError", "try later")
             with pytest.raises(LoadError, match=r"50 of 60 items"):
                 table.load(ITEMS, start=25)
             answer(stubber, puts(ITEMS[50:]), left=[])

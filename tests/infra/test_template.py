@@ -136,25 +136,26 @@ class TestApplication:
         """The function's timeout lies below the 30 s that an HTTP API waits for an integration."""
         assert 0 < deployed.properties(template.FUNCTION)["Timeout"] < 30
 
-    def test_the_makefile_has_the_functions_target(self) -> None:
-        """`make build-ExtismFunction`, which `sam build` runs, hands folder and architecture to the build."""
+    def test_every_architecture_has_its_makefile(self, deployed: Template) -> None:
+        """What `sam build` runs hands the folder, and the architecture that the template asks for, to the build."""
         make = shutil.which("make")
         if make is None:
             pytest.skip("make is not installed")
-        variables = ["ARTIFACTS_DIR=/some/folder", "ARCHITECTURE=arm64"]
-        target = f"build-{template.FUNCTION}"
-        dry = subprocess.run(
-            [make, "--dry-run", target, *variables], cwd=ROOT, capture_output=True, text=True, timeout=30, check=True
-        )
-        assert "extism-lambda build" in dry.stdout
-        assert '--out "/some/folder"' in dry.stdout
-        assert '--arch "arm64"' in dry.stdout
-
-    def test_the_builds_architecture_defaults_to_the_templates(self, deployed: Template) -> None:
-        """A plain `sam build` builds for the architecture that a plain `sam deploy` asks for."""
-        default = re.search(r"^ARCHITECTURE \?= (\S+)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-        assert default is not None
-        assert deployed.properties(template.FUNCTION)["Architectures"] == [default[1]]
+        metadata = deployed.document["Resources"][template.FUNCTION]["Metadata"]
+        assert metadata["WorkingDirectory"] == "."
+        for architecture in deployed.document["Parameters"]["Architecture"]["AllowedValues"]:
+            makefile = metadata["ContextPath"]["Fn::Sub"].replace("${Architecture}", architecture) + "/Makefile"
+            dry = subprocess.run(
+                [make, "--dry-run", "--makefile", makefile, f"build-{template.FUNCTION}", "ARTIFACTS_DIR=/some/folder"],
+                cwd=ROOT,
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            assert "extism-lambda build" in dry.stdout
+            assert '--out "/some/folder"' in dry.stdout
+            assert f'--arch "{architecture}"' in dry.stdout
 
 
 class TestReading:
