@@ -125,7 +125,7 @@ def test_a_call_that_fails_leaves_the_running_ones_alone(
 def test_a_late_timer_never_hits_the_next_call(make_plugin: MakePlugin, make_service: MakeService) -> None:
     """Of 1,120 calls in 16 slots that end within 0.3 ms of their timeout, none takes the next call with it.
 
-    Where Extism's timer was not waited for after such calls, some of them did in 6 of 7 runs.
+    Where Extism's timer was not waited for after such calls, some did in 10 of 11 runs like this one.
     """
     threads, turns, timeout = 16, 70, 0.03
     limits = {"timeout_ms": round(timeout * 1000)}
