@@ -126,6 +126,15 @@ def test_deadlines() -> None:
     assert {"highest_median_ms", "p99_ms", "share_within_promise"} <= set(document["ratios"])
 
 
+def test_faults() -> None:
+    """While DynamoDB breaks at random every answer is documented, and after that a hundred requests are all right."""
+    document = benchmark("faults", "--minutes", "0.15")
+
+    assert document["ratios"] == {"undocumented": 0, "last_all_right": True}, document["notes"]
+    assert document["requests"] >= 100
+    assert len(document["faults"]) > 5
+
+
 def test_bill(tmp_path: Path, cold_start: dict[str, Any], warm: dict[str, Any]) -> None:
     """The bill is made from what two benchmarks printed."""
     files = tmp_path / "cold_start.json", tmp_path / "warm.json"
