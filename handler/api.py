@@ -19,6 +19,8 @@ T = TypeVar("T")
 RECORD = "extism_lambda.record"
 """Where in a request's ASGI scope its record is."""
 
+READ = ["GET", "HEAD"]
+
 LENGTH_DIGITS = 18
 """Most digits of a Content-Length that is worth reading: Python refuses 4,301, and the body itself is counted too."""
 
@@ -49,6 +51,7 @@ def create_app(service: PluginService, run: Run = in_place, *, server_timing: bo
         description="Extism plugins over HTTP",
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # the route below has it, and tells more
         redirect_slashes=False,  # a redirect would lead out of a REST API's stage, which its paths do not show
     )
 
@@ -63,7 +66,7 @@ def create_app(service: PluginService, run: Run = in_place, *, server_timing: bo
         return Response(output, headers=headers)
 
     # Before the routes with a parameter, which match these paths too: the first match tells the allowed methods.
-    @app.get("/plugins", response_class=JSONResponse)
+    @app.api_route("/plugins", methods=READ, response_class=JSONResponse)
     async def list_plugins() -> Response:
         """All plugins, with the functions that may be called."""
         plugins = [
@@ -78,12 +81,19 @@ def create_app(service: PluginService, run: Run = in_place, *, server_timing: bo
         ]
         return JSONResponse({"plugins": plugins})
 
-    @app.get("/healthz", response_class=JSONResponse)
+    @app.api_route("/openapi.json", methods=READ, response_class=JSONResponse)
+    async def describe(request: Request) -> Response:
+        """The OpenAPI document of these routes and of the plugins behind them."""
+        from handler.openapi import document  # noqa: PLC0415 - seldom asked for
+
+        return JSONResponse(document(service.catalog, service.default_plugin, request.scope.get("root_path", "")))
+
+    @app.api_route("/healthz", methods=READ, response_class=JSONResponse)
     async def healthz() -> Response:
         """Whether the process answers; touches neither a plugin nor the memory."""
         return JSONResponse({"status": "ok"})
 
-    @app.get("/readyz", response_class=JSONResponse)
+    @app.api_route("/readyz", methods=READ, response_class=JSONResponse)
     async def readyz(request: Request) -> Response:
         """Whether the default plugin can be called and the memory can be read."""
         await run(lambda: service.check(_deadline(request)))
@@ -154,11 +164,12 @@ def _record(request: Request) -> RequestRecord:
 
 
 def _refused(request: Request, error: HTTPException) -> InvocationError:
+    path = request.scope["path"]  # not `request.url`, which raises on a scheme that a client makes up
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return NotFound(f"there is nothing at {request.url.path!r}")
+        return NotFound(f"there is nothing at {path!r}")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return MethodNotAllowed(f"{request.method} {request.url.path!r}: {error.detail}")
-    return BadRequest(f"{request.method} {request.url.path!r}: {error.detail}")
+        return MethodNotAllowed(f"{request.method} {path!r}: {error.detail}")
+    return BadRequest(f"{request.method} {path!r}: {error.detail}")
 
 
 def problem_response(error: InvocationError, request_id: str, headers: Mapping[str, str] | None = None) -> Response:
