@@ -3,7 +3,8 @@
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from handler.errors import ConfigurationError
@@ -65,12 +66,29 @@ def create_app(settings: Settings, service: PluginService, run: "Run | None" = N
     """The ASGI application; `run` says how blocking work is run, by default in place."""
     # Pydantic would look for plugins in every installed package's metadata; there are none.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    from handler import api
+    with _models_built_when_used():
+        from handler import api
     from handler.base_path import BasePath
 
     return BasePath(
         api.create_app(service, run or api.in_place, server_timing=settings.server_timing), settings.base_path
     )
+
+
+@contextmanager
+def _models_built_when_used() -> Iterator[None]:
+    """Lets pydantic put off the schemas of the models that are defined meanwhile.
+
+    FastAPI defines the forty models of OpenAPI's document when it is imported, which is a fifth of its import, and uses
+    them when the document is asked for.
+    """
+    from pydantic import BaseModel
+
+    BaseModel.model_config["defer_build"] = True
+    try:
+        yield
+    finally:
+        del BaseModel.model_config["defer_build"]
 
 
 def create_handler(environ: Mapping[str, str]) -> "EventHandler":

@@ -77,6 +77,19 @@ def _cancel_caller(plugin: CurrentPlugin, *_: object) -> None:
 _RUNNING: Function = host_fn(name="running", namespace="fence", signature=([], []))(_cancel_caller)
 
 
+def fence_compiled() -> bool:
+    """Whether a fence needs no compiler any more."""
+    return bool(_fence_module)
+
+
+def compile_fence() -> CompiledPlugin:
+    """The fence's module; compiled once, and before a fork or a snapshot where there is one."""
+    with _fence_lock:
+        if not _fence_module:
+            _fence_module.append(CompiledPlugin({"wasm": [{"data": _FENCE}]}, functions=[_RUNNING]))
+        return _fence_module[0]
+
+
 def fence() -> None:
     """Returns when Extism's timer has handled everything that was sent to it so far.
 
@@ -84,8 +97,6 @@ def fence() -> None:
     does so once it runs, because an interruption before that would be lost: a timeout of 1 ms met that gap in 1 of 20
     calls.
     """
-    with _fence_lock:
-        if not _fence_module:
-            _fence_module.append(CompiledPlugin({"wasm": [{"data": _FENCE}]}, functions=[_RUNNING]))
-        with Plugin(_fence_module[0]) as plugin, suppress(Error):
-            plugin.call("run", b"", host_context=plugin.cancel_handle().cancel)
+    module = compile_fence()
+    with _fence_lock, Plugin(module) as plugin, suppress(Error):
+        plugin.call("run", b"", host_context=plugin.cancel_handle().cancel)

@@ -24,6 +24,7 @@ DEFAULT_CONTENT_TYPE = "text/plain; charset=utf-8"
 MINIMUM_TIMEOUT_MS = 10  # a shorter one can come before the guest has begun, and is lost: see interruption.py
 MAXIMUM_TIMEOUT_MS = 900_000  # Lambda's own maximum, 15 minutes
 BATCH_KEYS = 100
+MAXIMUM_CACHE_SECONDS = 86_400  # a day: an environment does not live much longer
 MAXIMUM_PAGES = 65_536  # the 4 GiB of a 32-bit memory
 MAXIMUM_BYTES = 1_000_000_000
 
@@ -88,6 +89,19 @@ class Prefetch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ReadCache:
+    """Whether, and how much of, what was read is kept for later invocations.
+
+    Attributes:
+        seconds: How old a value may be that is not read anew; 0 keeps nothing.
+        bytes: Most bytes of keys and values, in one process.
+    """
+
+    seconds: int = 0
+    bytes: int = 10_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PluginSpec:
     """One plugin, as its plugin.toml describes it; the README's plugin.toml table says what each field means.
 
@@ -109,6 +123,7 @@ class PluginSpec:
     limits: Limits = field(default_factory=Limits)
     reads: Grants = field(default_factory=Grants)
     prefetch: Prefetch = field(default_factory=Prefetch)
+    cache: ReadCache = field(default_factory=ReadCache)
     config: Mapping[str, str] = field(default_factory=dict)
     allowed_hosts: tuple[str, ...] = ()
 
@@ -152,7 +167,7 @@ def load_spec(folder: Path) -> PluginSpec:
     sha256 = table.take("sha256", matching(SHA256), "64 lower-case hex digits", None)
     if sha256 is None and wasm.endswith(".wasm"):
         raise ConfigurationError(f"{path}: sha256 is missing: it is required for a .wasm file")
-    reads, prefetch = _memory(table.table("memory"))
+    reads, prefetch, cache = _memory(table.table("memory"))
     spec = PluginSpec(
         name=folder.name,
         description=table.take("description", text, "a text", ""),
@@ -170,6 +185,7 @@ def load_spec(folder: Path) -> PluginSpec:
         limits=_limits(table.table("limits")),
         reads=reads,
         prefetch=prefetch,
+        cache=cache,
         config=_config(table.table("config")),
         allowed_hosts=_allowed_hosts(table.table("network")),
     )
@@ -191,16 +207,20 @@ def _limits(table: Table) -> Limits:
     return limits
 
 
-def _memory(table: Table) -> tuple[Grants, Prefetch]:
-    default = Prefetch()
+def _memory(table: Table) -> tuple[Grants, Prefetch, ReadCache]:
+    prefetching, caching = Prefetch(), ReadCache()
     patterns = table.take("read", _keys, f'a list of keys (1 to {KEY_BYTES} bytes) or prefixes that end in "*"', [])
     prefetch = Prefetch(
-        enabled=table.take("prefetch", boolean, "true or false", default.enabled),
-        keys=table.take("prefetch_keys", *whole_number(1, BATCH_KEYS), default.keys),
-        bytes=table.take("prefetch_bytes", *whole_number(1, MAXIMUM_BYTES), default.bytes),
+        enabled=table.take("prefetch", boolean, "true or false", prefetching.enabled),
+        keys=table.take("prefetch_keys", *whole_number(1, BATCH_KEYS), prefetching.keys),
+        bytes=table.take("prefetch_bytes", *whole_number(1, MAXIMUM_BYTES), prefetching.bytes),
+    )
+    cache = ReadCache(
+        seconds=table.take("cache_seconds", *whole_number(0, MAXIMUM_CACHE_SECONDS), caching.seconds),
+        bytes=table.take("cache_bytes", *whole_number(1, MAXIMUM_BYTES), caching.bytes),
     )
     table.finish()
-    return Grants.of(patterns), prefetch
+    return Grants.of(patterns), prefetch, cache
 
 
 def _config(table: Table) -> dict[str, str]:

@@ -16,6 +16,7 @@ from handler.errors import (
     NoFreeInstance,
     StoreDeadlineExceeded,
 )
+from handler.forks import compiler, renew_in_children, timer
 from handler.invocation import Invocation, serving
 from handler.plugins import Isolation, PluginSpec
 
@@ -31,7 +32,7 @@ class PluginPool:
     """The slots of one plugin; each has an engine of its own, so that an interruption in one leaves the others alone.
 
     Nothing is compiled before `prepare` or the first call; compilation runs in a thread and releases the GIL. Safe to
-    use from several threads at once.
+    use from several threads at once, and in a child process where `handler.forks` allows it.
 
     Args:
         spec: The plugin.
@@ -45,6 +46,7 @@ class PluginPool:
         self._free: list[_Slot] = []
         self._slots = 0
         self._returned = Condition()
+        renew_in_children(self)
 
     def prepare(self) -> None:
         """Begins to compile the first slot, and returns at once."""
@@ -53,11 +55,15 @@ class PluginPool:
                 self._free.append(self._new_slot())
 
     def wait(self, deadline: Deadline) -> None:
-        """Waits until the free slots are compiled, or cannot be."""
+        """Waits until the free slots, and what interrupts their calls, are compiled, or cannot be."""
         with self._returned:
             slots = list(self._free)
         for slot in slots:
             slot.wait(deadline)
+        if any(slot.compiled for slot in slots):
+            from handler.interruption import compile_fence  # noqa: PLC0415 - it loads libextism
+
+            compile_fence()
 
     def check(self, functions: tuple[str, ...], deadline: Deadline) -> str:
         """Makes sure that there is an instance which exports these functions, without calling one.
@@ -88,6 +94,14 @@ class PluginPool:
         with self._returned:
             for slot in self._free:
                 slot.release()
+
+    def renew(self) -> None:
+        """Keeps, in a process just forked, the modules that work there; slots that other threads held are gone."""
+        self._returned = Condition()
+        self._free = [slot for slot in self._free if slot.survives_fork]
+        self._slots = len(self._free)
+        if compiler.lost and self._free:
+            self._limit = self._slots  # a further one could not be compiled
 
     def _new_slot(self) -> "_Slot":
         slot = _Slot(self.spec)  # first, since it can fail where the system has no thread left
@@ -122,6 +136,20 @@ class _Slot:
         self._module: Future[Module] = Future()
         self._instance: Instance | None = None
         Thread(target=self._compile, name=f"compile-{spec.name}", daemon=True).start()
+
+    @property
+    def compiled(self) -> bool:
+        """Whether the module is compiled."""
+        return self._module.done() and self._module.exception() is None
+
+    @property
+    def survives_fork(self) -> bool:
+        """Whether it can be called, and its calls interrupted, in a child, which can compile nothing."""
+        if timer.lost or not self.compiled:
+            return False
+        from handler.interruption import fence_compiled  # noqa: PLC0415 - it loads libextism
+
+        return fence_compiled()
 
     @property
     def usable(self) -> bool:
@@ -164,6 +192,7 @@ class _Slot:
                 module = self._module.result(deadline.timeout())
             except TimeoutError:
                 raise GuestDeadlineExceeded(f"plugin {self._spec.name!r} was not loaded in time") from None
+            timer.use(self._spec.name)
             self._instance = module.instantiate()
         return self._instance
 
@@ -179,6 +208,7 @@ class _Slot:
 
     def _compile(self) -> None:
         try:
+            compiler.use(self._spec.name)
             from handler.guest import Module  # noqa: PLC0415 - loading libextism takes its time too
 
             module = Module(self._spec)

@@ -8,6 +8,7 @@ from handler.deadline import Deadline
 from handler.errors import FunctionNotExposed, InputTooLarge, UnknownPlugin
 from handler.guest_log import GuestLog
 from handler.invocation import Invocation
+from handler.memory.cached import CachedStore
 from handler.memory.granted import GrantedMemory
 from handler.memory.learned import LearnedKeys
 from handler.memory.store import MemoryStore
@@ -47,6 +48,7 @@ class PluginService:
         self.telemetry = telemetry or ReadableTelemetry()
         self._pools = pools
         self._store = store
+        self._stores = {name: _store_of(spec, store) for name, spec in self.catalog.items()}
         self._learned = {
             (name, function): LearnedKeys(spec.prefetch)
             for name, spec in self.catalog.items()
@@ -86,7 +88,7 @@ class PluginService:
         spec, record = target.plugin, record or RequestRecord()
         record.plugin, record.function = spec.name, target.function
         learned = self._learned[spec.name, target.function]
-        memory = GrantedMemory(self._store, spec, learned.expected())
+        memory = GrantedMemory(self._stores[spec.name], spec, learned.expected())
         invocation = Invocation(memory, deadline, record=record, say=GuestLog(self.telemetry, record).say)
         try:
             output = self._pools[spec.name].call(target.function, data, invocation)
@@ -133,7 +135,13 @@ class PluginService:
         """Frees all instances that are not in use, and the store's connections; both are made anew when needed."""
         for pool in self._pools.values():
             pool.release()
-        self._store.disconnect()
+        for store in self._stores.values():
+            store.disconnect()
+
+
+def _store_of(spec: PluginSpec, store: MemoryStore) -> MemoryStore:
+    """The store as a plugin sees it: with values kept across invocations where its plugin.toml wants that."""
+    return CachedStore(store, spec.cache) if spec.cache.seconds else store
 
 
 def check_input(target: Target, size: int) -> None:

@@ -18,7 +18,8 @@ from rich.console import Console
 
 from handler.composition import create_app, create_handler, create_service
 from handler.deadline import Deadline
-from handler.errors import ConfigurationError, Unavailable
+from handler.errors import ConfigurationError, InvocationError, Unavailable
+from handler.service import PluginService
 from handler.settings import Settings
 from infra.addresses import in_url, listen
 from infra.connection import ENDPOINTS, TABLE
@@ -99,6 +100,7 @@ def serve(host: str, port: int, console: Console) -> None:
             start = time.perf_counter()
             service.warm(Deadline.never())
         console.print(f"Plugin {settings.default_plugin} is ready ({time.perf_counter() - start:.1f} s).")
+        tell_if_not_ready(service, console)
         config = uvicorn.Config(
             create_app(settings, service, in_thread),
             lifespan="off",
@@ -112,6 +114,15 @@ def serve(host: str, port: int, console: Console) -> None:
             console.print(f"curl -X POST {url} -H 'Content-Type: text/plain; charset=utf-8' -d 'Jane Doe'")
             uvicorn.Server(config).run(sockets=[listener])
         service.release()
+
+
+def tell_if_not_ready(service: PluginService, console: Console) -> None:
+    """Says what keeps the memory from being read, and what to do; as it may pass, the server starts all the same."""
+    try:
+        service.check(Deadline.never())
+    except InvocationError as error:
+        todo = f": {error.__cause__}" if error.__cause__ else ""
+        console.print(f"Not ready: {error.detail}{todo}", style="red", markup=False, highlight=False, soft_wrap=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,10 +1,12 @@
 """Servers on loopback that misbehave, in place of a DynamoDB that does."""
 
+import json
 import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 Misbehaviour = Callable[[socket.socket, threading.Event], None]
 TICK = 0.02
@@ -67,6 +69,50 @@ def serving(misbehaviour: Misbehaviour) -> Iterator[str]:
             over.set()
             for thread in [acceptor, *threads]:
                 thread.join()
+
+
+@contextmanager
+def keep_alive() -> Iterator[tuple[str, list[object]]]:
+    """Runs a DynamoDB that knows no key and, unlike moto's server, keeps connections open until their clients close.
+
+    Gives its URL, and a list with one entry for every connection that was ever opened.
+    """
+    opened: list[object] = []
+
+    class Empty(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        disable_nagle_algorithm = True
+
+        def setup(self) -> None:
+            opened.append(self.client_address)
+            super().setup()
+
+        def do_POST(self) -> None:
+            self.rfile.read(int(self.headers["content-length"]))
+            batch = self.headers["x-amz-target"].endswith("BatchGetItem")
+            answer: dict[str, object] = (
+                {"Responses": {}, "UnprocessedKeys": {}, "ConsumedCapacity": []} if batch else {"ConsumedCapacity": {}}
+            )
+            body = json.dumps(answer).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/x-amz-json-1.0")
+            self.send_header("content-length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Empty)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", opened
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
 
 
 def closed_port() -> str:

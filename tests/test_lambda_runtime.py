@@ -4,12 +4,9 @@ import json
 import os
 import re
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any
 
 import pytest
@@ -17,6 +14,7 @@ import pytest
 from infra.artifact import BuildReport
 from infra.connection import ACCESS_KEY, REGION
 from infra.local_dynamodb import local_dynamodb
+from tests.faults import Exchange, FaultProxy, hang, reply, reset, trickle
 from tests.lambda_parts import Parts
 from tests.lambda_runtime import LambdaRuntime, lambda_runtime
 
@@ -47,33 +45,21 @@ READ_ON = """
 """
 
 
+def slow(exchange: Exchange) -> None:
+    """Answers after 0.3 s that there is no such key."""
+    exchange.over.wait(0.3)
+    reply(exchange, b'{"ConsumedCapacity": {"TableName": "any", "CapacityUnits": 0.5}}')
+
+
 @contextmanager
-def slow_store() -> Iterator[str]:
-    """A stand-in for DynamoDB that knows no key and takes 0.3 s to say so; gives its URL."""
-
-    class Slow(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers["content-length"]))
-            time.sleep(0.3)
-            answer = b'{"ConsumedCapacity": {"TableName": "any", "CapacityUnits": 0.5}}'
-            self.send_response(200)
-            self.send_header("content-type", "application/x-amz-json-1.0")
-            self.send_header("content-length", str(len(answer)))
-            self.end_headers()
-            self.wfile.write(answer)
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Slow)
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
+def breaking_store() -> Iterator[FaultProxy]:
+    """A stand-in for DynamoDB that knows no key and breaks as it is told to."""
+    proxy = FaultProxy(("127.0.0.1", 0))
+    proxy.switch(slow)
     try:
-        yield f"http://127.0.0.1:{server.server_port}"
+        yield proxy
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        proxy.close()
 
 
 @pytest.fixture
@@ -124,39 +110,54 @@ def test_answers_an_api_gateway_event_twice(artifact: BuildReport, runtime_parts
         assert_nothing_went_wrong(runtime)
 
 
-@pytest.mark.parametrize(("plugin", "spent_in"), [("loop", "guest"), ("read-on", "store")])
-def test_answers_before_lambda_ends_the_invocation(
-    with_plugins: Path, runtime_parts: Parts, plugin: str, spent_in: str
-) -> None:
-    """Out of time in guest or store: our own 504 says in which, and the same process serves the next event."""
-    with slow_store() as endpoint:
-        variables = {
-            "AWS_LAMBDA_FUNCTION_TIMEOUT": TIMEOUT,
-            "AWS_REGION": REGION,
-            "AWS_DEFAULT_REGION": REGION,
-            "AWS_ACCESS_KEY_ID": ACCESS_KEY,
-            "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
-            "AWS_ENDPOINT_URL_DYNAMODB": endpoint,
-            "EXTISM_LAMBDA_TABLE": "any",
-        }
-        with lambda_runtime(runtime_parts, with_plugins, "handler.main.handler", variables) as runtime:
+def variables(store: FaultProxy) -> dict[str, str]:
+    """The environment of a function over that store."""
+    return {
+        "AWS_LAMBDA_FUNCTION_TIMEOUT": TIMEOUT,
+        "AWS_REGION": REGION,
+        "AWS_DEFAULT_REGION": REGION,
+        "AWS_ACCESS_KEY_ID": ACCESS_KEY,
+        "AWS_SECRET_ACCESS_KEY": ACCESS_KEY,
+        "AWS_ENDPOINT_URL_DYNAMODB": store.url,
+        "EXTISM_LAMBDA_TABLE": "any",
+    }
+
+
+def test_answers_before_lambda_ends_the_invocation(with_plugins: Path, runtime_parts: Parts) -> None:
+    """Out of time in guest or store, or a store that breaks: our own answer says so, and Lambda never has to end us.
+
+    The same process serves all events, and a request that needs no broken part is served in between.
+    """
+    with (
+        breaking_store() as store,
+        lambda_runtime(runtime_parts, with_plugins, "handler.main.handler", variables(store)) as runtime,
+    ):
+        for plugin, fault, status, spent_in in (
+            ("loop", slow, 504, "guest"),
+            ("read-on", slow, 504, "store"),
+            ("read-on", trickle, 504, "store"),
+            ("read-on", hang, 503, None),
+            ("read-on", reset, 503, None),
+        ):
+            store.switch(fault)
             response = runtime.invoke(event(f"/{plugin}"))
             assert response.status == 200, runtime.log
-            assert response.json["statusCode"] == 504, runtime.log
-            assert json.loads(response.json["body"])["spentIn"] == spent_in
+            assert response.json["statusCode"] == status, runtime.log
+            assert json.loads(response.json["body"]).get("spentIn") == spent_in
+            store.switch(slow)
             assert runtime.invoke(event("/simple")).json["statusCode"] == 422  # "no such key": the store knows none
-            assert runtime.log.count("INIT START") == 1
-            assert "Task timed out" not in runtime.log
+        assert runtime.log.count("INIT START") == 1
+        assert "Task timed out" not in runtime.log
 
 
 def test_tells_each_request_in_one_line_of_json(artifact: BuildReport, runtime_parts: Parts) -> None:
     """With Lambda's JSON log format a request's line, metrics included, reaches the log as it is, once."""
-    variables = {
+    settings = {
         "AWS_LAMBDA_LOG_FORMAT": "JSON",
         "EXTISM_LAMBDA_MEMORY": "map",
         "EXTISM_LAMBDA_METRICS": "Extism",
     }
-    with lambda_runtime(runtime_parts, artifact.out, "handler.main.handler", variables) as runtime:
+    with lambda_runtime(runtime_parts, artifact.out, "handler.main.handler", settings) as runtime:
         for path in ("/", "/", "/nobody"):
             runtime.invoke(event(path))
 
@@ -170,3 +171,23 @@ def test_tells_each_request_in_one_line_of_json(artifact: BuildReport, runtime_p
     assert len({line["requestId"] for line in told}) == 3
     assert all(line["_aws"]["CloudWatchMetrics"] for line in told)
     assert told[0]["compileCacheHits"] == 1
+
+
+def test_without_credentials_the_start_is_not_held(artifact: BuildReport, runtime_parts: Parts) -> None:
+    """A function without credentials starts, and answers at once what is missing: in words, and without names.
+
+    Nobody waits for the metadata of an EC2 instance, which a stand-in here would never give.
+    """
+    with breaking_store() as store, breaking_store() as metadata:
+        metadata.switch(hang)
+        environ = {name: value for name, value in variables(store).items() if "ACCESS_KEY" not in name}
+        environ["AWS_EC2_METADATA_SERVICE_ENDPOINT"] = metadata.url
+        with lambda_runtime(runtime_parts, artifact.out, "handler.main.handler", environ) as runtime:
+            response = runtime.invoke(event("/simple"))
+
+    problem = json.loads(response.json["body"])
+    assert (problem["status"], problem["type"]) == (502, "store-failed")
+    assert problem["detail"] == "there are no credentials to read the memory with"
+    assert "give the function a role" in runtime.log
+    assert "Task timed out" not in runtime.log
+    assert store.seen == metadata.seen == []

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from handler.deadline import Deadline
 from handler.errors import StoreDeadlineExceeded
+from handler.forks import renew_in_children
 
 T = TypeVar("T")
 
@@ -24,7 +25,13 @@ class Bounded:
     """
 
     def __init__(self, calls: int = CALLS) -> None:
+        self._calls = calls
         self._places = BoundedSemaphore(calls)
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Gives back, in a process just forked, the places of calls that are under way in its parent only."""
+        self._places = BoundedSemaphore(self._calls)
 
     def call(self, function: Callable[[], T], deadline: Deadline) -> T:
         """Calls the function and returns or raises what it does.

@@ -5,10 +5,11 @@ TTL attribute. DynamoDB deletes an expired item some time later, typically withi
 still there counts as missing.
 """
 
+import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
-from contextlib import contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -16,8 +17,10 @@ import botocore.exceptions
 from botocore.config import Config
 
 from handler.deadline import Deadline
-from handler.errors import ConfigurationError, InvocationError, StoreFailed, StoreThrottled, StoreUnreachable
+from handler.errors import ConfigurationError, StoreFailed
+from handler.forks import renew_in_children
 from handler.memory.bounded import Bounded
+from handler.memory.dynamodb_errors import mapped
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -39,23 +42,14 @@ CLIENT_CONFIG = Config(
     max_pool_connections=32,
 )
 
-THROTTLES = frozenset(
-    {
-        "ProvisionedThroughputExceededException",
-        "RequestLimitExceeded",
-        "SlowDown",
-        "Throttling",
-        "ThrottlingException",
-        "TooManyRequestsException",
-    }
-)
-
-UNREACHABLE = (botocore.exceptions.ConnectionError, botocore.exceptions.HTTPClientError)
-"""What botocore raises where there is no answer; neither class is the other's base."""
+CHECK_SECONDS = 2.0
+"""Most seconds that `check` may take, where nothing else bounds it."""
 
 
 def create_client(region: str | None = None) -> "DynamoDBClient":
     """A DynamoDB client with short timeouts and few attempts; credentials and endpoint are boto3's own.
+
+    Missing credentials are told by every read, `check` included.
 
     Args:
         region: The AWS region; None leaves it to boto3.
@@ -63,6 +57,9 @@ def create_client(region: str | None = None) -> "DynamoDBClient":
     Raises:
         ConfigurationError: No client can be made, as where no region is set.
     """
+    if "AWS_LAMBDA_FUNCTION_NAME" in os.environ:
+        # Where there are no credentials, botocore would ask an EC2 instance's metadata, which Lambda has not, for 2 s.
+        os.environ.setdefault("AWS_EC2_METADATA_DISABLED", "true")
     try:
         return boto3.client("dynamodb", region_name=region, config=CLIENT_CONFIG)
     except (botocore.exceptions.BotoCoreError, ValueError) as error:  # ValueError: an endpoint that is no URL
@@ -85,6 +82,14 @@ class DynamoDBStore:
         self._table = table
         self._consistent = consistent
         self._bounded = Bounded()
+        self._inherited = False
+        self._renewing = Lock()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Notes, in a process just forked, that the open connections are its parent's."""
+        self._inherited = True
+        self._renewing = Lock()
 
     def get(self, key: str, deadline: Deadline) -> bytes | None:
         """The value of a key; None when there is no such key or it has expired.
@@ -106,16 +111,27 @@ class DynamoDBStore:
         return self._bounded.begin(lambda: self._batch_get_item(keys))
 
     def check(self, deadline: Deadline) -> None:
-        """Reads one key, to learn whether reads work; raises as `get` does."""
+        """Reads one key, to learn whether reads work, for 2 s at most; raises as `get` does."""
+        deadline = deadline.earliest(Deadline.after(CHECK_SECONDS))
         self._bounded.call(lambda: self._get_item(PROBE_KEY), deadline)
 
     def disconnect(self) -> None:
         """Closes idle connections; the next read makes a new one."""
         self._client.close()
 
+    def _own_client(self) -> "DynamoDBClient":
+        """The client, without connections that another process uses too."""
+        if self._inherited:
+            # Here, within a read's deadline, since a lock of the client's may be held by a thread of the parent's.
+            with self._renewing:
+                if self._inherited:
+                    self._client.close()
+                    self._inherited = False
+        return self._client
+
     def _get_item(self, key: str) -> bytes | None:
-        with _errors_mapped():
-            response = self._client.get_item(
+        with mapped(self._table, self._client.meta.region_name):
+            response = self._own_client().get_item(
                 TableName=self._table,
                 Key={KEY: {"S": key}},
                 ConsistentRead=self._consistent,
@@ -128,8 +144,8 @@ class DynamoDBStore:
             return None if item is None else _value(item)
 
     def _batch_get_item(self, keys: "Sequence[str]") -> Mapping[str, bytes | None]:
-        with _errors_mapped():
-            response = self._client.batch_get_item(
+        with mapped(self._table, self._client.meta.region_name):
+            response = self._own_client().batch_get_item(
                 RequestItems={
                     self._table: {
                         "Keys": [{KEY: {"S": key}} for key in keys],
@@ -151,25 +167,6 @@ class DynamoDBStore:
                     except StoreFailed:
                         values.pop(key, None)
             return values
-
-
-@contextmanager
-def _errors_mapped() -> Iterator[None]:
-    """Turns botocore's errors into ours."""
-    try:
-        yield
-    except botocore.exceptions.ClientError as error:
-        if error.response.get("Error", {}).get("Code") in THROTTLES:
-            raise StoreThrottled("DynamoDB throttles the reads") from error
-        raise StoreFailed("DynamoDB refused the read or failed") from error
-    except UNREACHABLE as error:
-        raise StoreUnreachable("no answer from DynamoDB") from error
-    except botocore.exceptions.BotoCoreError as error:
-        raise StoreFailed("DynamoDB could not be asked") from error
-    except InvocationError:
-        raise
-    except Exception as error:  # botocore's parsers raise whatever a strange answer makes them raise
-        raise StoreFailed("DynamoDB's answer cannot be read") from error
 
 
 def _check_answer(response: "Mapping[str, object]") -> None:

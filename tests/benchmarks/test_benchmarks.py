@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks._tools import ROOT
+from tests.overruns import OVERRUNS
 
 pytestmark = pytest.mark.benchmark
 
@@ -113,6 +114,16 @@ def test_scaling() -> None:
     sizes = {name: part["module_bytes"] for name, part in document["artifacts"].items()}
     assert sizes["20 KiB"] == pytest.approx(20 * 1024, rel=0.25)
     assert sizes["40 KiB"] == pytest.approx(40 * 1024, rel=0.25)
+
+
+def test_deadlines() -> None:
+    """Every way to go on for ever is measured, under both kinds of budget."""
+    document = benchmark("deadlines", "--rounds", "1")
+
+    assert set(document["measurements"]["past the budget"]["variants"]) == {
+        f"{name}, {source}" for name in OVERRUNS for source in ("timeout_ms", "Lambda")
+    }
+    assert {"highest_median_ms", "p99_ms", "share_within_promise"} <= set(document["ratios"])
 
 
 def test_bill(tmp_path: Path, cold_start: dict[str, Any], warm: dict[str, Any]) -> None:

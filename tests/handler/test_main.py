@@ -1,5 +1,6 @@
 """The module that Lambda imports."""
 
+import json
 import os
 import subprocess
 import sys
@@ -71,3 +72,40 @@ def test_the_handler_needs_nothing_but_what_is_deployed(make_plugin: MakePlugin,
     child = run(code, EXTISM_LAMBDA_PLUGINS=str(plugins), EXTISM_LAMBDA_MEMORY="map")
 
     assert child.stdout == "[]\n", child.stderr
+
+
+COLD = """
+import json, sys
+from handler.main import handler
+from tests.contexts import FakeContext
+from tests.http_events import request
+
+status = handler(request("/", b"hello"), FakeContext())["statusCode"]
+from fastapi.openapi.models import OpenAPI
+imported = [name for name in ("pydantic.v1", "moto", "handler.openapi") if name in sys.modules]
+deferred = not OpenAPI.__pydantic_complete__
+document = json.loads(handler(request("/openapi.json", method="GET"), FakeContext())["body"])
+print(json.dumps({
+    "status": status,
+    "imported": imported,
+    "deferred": deferred,
+    "openapi": OpenAPI.model_validate(document).openapi,
+    "described": "/simple/run" in document["paths"],
+}))
+"""
+
+
+def test_a_cold_start_leaves_out_what_no_request_needs(make_plugin: MakePlugin, plugins: Path) -> None:
+    """No pydantic.v1, no schemas of OpenAPI's models; the document is there, whole, once it is asked for."""
+    make_plugin("simple", guests.ECHO)
+
+    child = run(COLD, EXTISM_LAMBDA_PLUGINS=str(plugins), EXTISM_LAMBDA_MEMORY="map")
+
+    assert child.returncode == 0, child.stderr
+    assert json.loads(child.stdout.splitlines()[-1]) == {
+        "status": 200,
+        "imported": [],
+        "deferred": True,
+        "openapi": "3.1.0",
+        "described": True,
+    }

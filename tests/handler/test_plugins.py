@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from handler.errors import ConfigurationError
-from handler.plugins import Grants, Isolation, Limits, PluginSpec, load_catalog, load_spec
+from handler.plugins import Grants, Isolation, Limits, PluginSpec, Prefetch, ReadCache, load_catalog, load_spec
 from tests.guests import SILENT, make_plugin, toml
 
 MINIMAL: dict[str, Any] = {"wasm": "one.wat", "functions": ["run"]}
@@ -73,6 +73,11 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         output_bytes = 40
         [memory]
         read = ["hello", "public/*"]
+        prefetch = false
+        prefetch_keys = 7
+        prefetch_bytes = 8
+        cache_seconds = 9
+        cache_bytes = 10
         [config]
         greeting = "Hi"
         "a key" = ""
@@ -93,6 +98,8 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         isolation=Isolation.FRESH,
         limits=Limits(timeout_ms=10, memory_pages=20, input_bytes=0, output_bytes=40),
         reads=Grants(frozenset({"hello"}), ("public/",)),
+        prefetch=Prefetch(enabled=False, keys=7, bytes=8),
+        cache=ReadCache(seconds=9, bytes=10),
         config={"greeting": "Hi", "a key": ""},
         allowed_hosts=("api.example.com",),
     )
@@ -175,6 +182,11 @@ def toml_inline(value: Any) -> str:
         ("memory", "read", [""], "1 to 2048 bytes"),
         ("memory", "read", ["x" * 2049], "1 to 2048 bytes"),
         ("memory", "read", ["💜" * 513], "1 to 2048 bytes"),
+        *(("memory", "prefetch", value, "true or false") for value in ["true", 1, [True]]),
+        *(("memory", "prefetch_keys", value, "from 1 to 100") for value in [*NOT_WHOLE_NUMBERS, 0, 101]),
+        *(("memory", "prefetch_bytes", value, "from 1 to 1000000000") for value in [*NOT_WHOLE_NUMBERS, 0]),
+        *(("memory", "cache_seconds", value, "from 0 to 86400") for value in [*NOT_WHOLE_NUMBERS, 86_401]),
+        *(("memory", "cache_bytes", value, "from 1 to 1000000000") for value in [*NOT_WHOLE_NUMBERS, 0]),
         *(("config", "greeting", value, "a text") for value in NOT_TEXT),
         *(("network", "allowed_hosts", value, "a list of host names") for value in ["x", 1, [1], [["x"]]]),
     ],

@@ -214,3 +214,20 @@ def test_the_log_has_counts_and_no_values(
     told = "".join(str(vars(record)) for record in caplog.records if record.name.startswith("handler"))
     assert "a-secret-value" not in told
     assert "message" not in "".join(record.getMessage() for record in lines)
+
+
+def test_values_are_kept_for_as_long_as_plugin_toml_says(
+    wire: Wire, make_plugin: MakePlugin, make_service: MakeService
+) -> None:
+    """With `cache_seconds` later calls ask DynamoDB for nothing; another plugin, without it, sees what is there now."""
+    keys = ["hello", "message"]
+    make_plugin("two", READS_TWO, functions=["run"], memory={"read": keys, "cache_seconds": 3600})
+    make_plugin("exact", READS_TWO, functions=["run"], memory={"read": keys})
+    service = make_service(DynamoDBStore(wire.client, wire.table))
+    assert (run(service), wire.since()) == (b"one\xfftwo", ["GetItem", "GetItem"])
+    wire.put("hello", "changed ")
+    for _ in range(3):
+        assert (run(service), wire.since()) == (b"one\xfftwo", [])
+    assert service.run(service.find("exact"), b"", FAR) == b"changed \xfftwo"
+    service.release()
+    assert run(service) == b"changed \xfftwo"

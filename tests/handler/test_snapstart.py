@@ -1,14 +1,11 @@
 """What happens around a SnapStart snapshot."""
 
-import json
 import logging
 import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from types import ModuleType
 
 import pytest
@@ -18,6 +15,7 @@ from handler.memory.dynamodb import DynamoDBStore
 from handler.snapstart import SnapStartHooks
 from tests import guests, tables
 from tests.conftest import MakePlugin, MakeService
+from tests.servers import keep_alive
 
 RANDOM = guests.guest(
     """(drop (call $random (i32.const 0) (i32.const 16)))
@@ -66,39 +64,11 @@ def test_two_restored_environments_have_different_random_numbers(plugins: Path, 
     assert {len(number) for number in numbers} == {32}
 
 
-class _Empty(BaseHTTPRequestHandler):
-    """A stand-in for DynamoDB that knows no key and, unlike moto's server, keeps connections open."""
-
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
-        self.rfile.read(int(self.headers["content-length"]))
-        batch = self.headers["x-amz-target"].endswith("BatchGetItem")
-        answer: dict[str, object] = (
-            {"Responses": {}, "UnprocessedKeys": {}, "ConsumedCapacity": []} if batch else {"ConsumedCapacity": {}}
-        )
-        body = json.dumps(answer).encode()
-        self.send_response(200)
-        self.send_header("content-type", "application/x-amz-json-1.0")
-        self.send_header("content-length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
 @pytest.fixture
 def keep_alive_endpoint() -> Iterator[str]:
-    """The URL of the stand-in."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Empty)
-    server.daemon_threads = True
-    thread = Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    """The URL of a DynamoDB that keeps connections open."""
+    with keep_alive() as (url, _):
+        yield url
 
 
 def connections(port: int) -> int:

@@ -6,8 +6,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
+from handler.memory.dynamodb import PROBE_KEY
 from tests import guests
 from tests.command_line import SCRIPT, SECONDS, is_free, serve
 
@@ -34,7 +36,9 @@ def test_ctrl_c_does_not_wait_for_a_guest(tmp_path: Path) -> None:
         }
         with serve(tmp_path, **environ) as server:
             answer = pool.submit(server.request)
-            store.accept()[0].close()  # the guest runs: it has asked for its key, and will loop from now on
+            while PROBE_KEY.encode() in (connection := store.accept()[0]).recv(65536):
+                connection.close()  # what `serve` asked before it began
+            connection.close()  # the guest runs: it has asked for its key, and will loop from now on
 
             assert server.interrupt() == 0
 
@@ -70,3 +74,33 @@ def test_a_taken_port_is_one_line(memory: str) -> None:
     assert (done.returncode, done.stdout) == (1, "")
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"extism-lambda: cannot listen at 127.0.0.1:{port}: Address already in use")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told", "todo"),
+    [
+        ({"EXTISM_LAMBDA_TABLE": "nobodys-table"}, "table does not exist", "set EXTISM_LAMBDA_TABLE and AWS_REGION"),
+        ({"AWS_ACCESS_KEY_ID": "", "AWS_SECRET_ACCESS_KEY": ""}, "no credentials", "set AWS_ACCESS_KEY_ID and"),
+    ],
+)
+def test_what_is_missing_is_told_at_the_start(
+    tmp_path: Path, moto_endpoint: str, changes: dict[str, str], told: str, todo: str
+) -> None:
+    """The terminal and the log say what to do; /readyz says what kind of thing is missing, and no name of anything."""
+    environ = write_plugins(tmp_path, "gets", guests.GET, memory={"read": ["*"]})
+    environ |= {"EXTISM_LAMBDA_MEMORY": "dynamodb", "AWS_ENDPOINT_URL_DYNAMODB": moto_endpoint}
+    with serve(tmp_path, **environ | changes) as server:
+        assert "Not ready: " in server.err
+        assert told in server.err
+        assert todo in server.err
+        before = len(server.err)
+
+        ready, healthy = (httpx.get(server.url + path, timeout=SECONDS) for path in ("/readyz", "/healthz"))
+
+        assert (ready.status_code, ready.json()["type"]) == (502, "store-failed")
+        assert told in ready.json()["detail"]
+        assert "nobodys" not in ready.text
+        assert "EXTISM" not in ready.text
+        assert "AWS_" not in ready.text
+        assert todo in server.err[before:]
+        assert healthy.status_code == 200

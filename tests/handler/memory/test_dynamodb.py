@@ -1,7 +1,9 @@
 """DynamoDB when it fails; what it does when it works is in test_store_contract.py."""
 
 import socket
+import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,7 +19,8 @@ from handler.errors import (
     StoreThrottled,
     StoreUnreachable,
 )
-from handler.memory.dynamodb import CLIENT_CONFIG, THROTTLES, DynamoDBStore, create_client
+from handler.memory.dynamodb import CLIENT_CONFIG, DynamoDBStore, create_client
+from handler.memory.dynamodb_errors import THROTTLES
 from handler.plugins import Limits
 from tests import tables
 from tests.servers import (
@@ -74,7 +77,7 @@ def test_what_dynamodb_refuses_is_a_failure_without_its_words(code: str) -> None
 
     assert type(error) is StoreFailed
     assert "secret-table" not in error.detail
-    assert "secret-table" in str(error.__cause__)
+    assert "secret-table" in "".join(traceback.format_exception(error))
 
 
 def test_every_documented_throttle_is_known() -> None:
@@ -163,8 +166,8 @@ def test_an_attempt_is_made_again_once() -> None:
     assert asked == 2
 
 
-def test_missing_credentials_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without credentials nothing can be asked: StoreFailed, at once."""
+def test_missing_credentials_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without credentials nothing can be asked, which every read says at once; what to do is for the log."""
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.delenv(name)
 
@@ -173,6 +176,38 @@ def test_missing_credentials_are_a_failure(monkeypatch: pytest.MonkeyPatch) -> N
         error = failure(DynamoDBStore(fresh_client(), "memory"))
 
     assert type(error) is StoreFailed
+    assert error.detail == "there are no credentials to read the memory with"
+    assert "AWS_ACCESS_KEY_ID" in str(error.__cause__)
+
+
+@pytest.mark.parametrize(("on_lambda", "asked"), [(True, 0), (False, 1)])
+def test_no_metadata_is_waited_for_on_lambda(monkeypatch: pytest.MonkeyPatch, *, on_lambda: bool, asked: int) -> None:
+    """Without credentials botocore asks an EC2 instance's metadata, which on Lambda could only hold a cold start.
+
+    Elsewhere, as under `serve` on an instance with a role, it is asked, and waited for by botocore's own 2 s at most.
+    """
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    # Set, and unset by the next line, so that it is put back whatever the client does.
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "")
+    monkeypatch.delenv("AWS_EC2_METADATA_DISABLED")
+    if on_lambda:
+        monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "function")
+    connections = 0
+
+    def count(connection: socket.socket, over: threading.Event) -> None:
+        nonlocal connections
+        connections += 1
+        over.wait()
+
+    start = time.monotonic()
+    with serving(count) as url:
+        monkeypatch.setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", url)
+        fresh_client()
+        seconds = time.monotonic() - start
+
+    assert (connections > 0) == (asked > 0)
+    assert seconds < PATIENCE
 
 
 def test_the_endpoint_is_boto3s_own_setting(monkeypatch: pytest.MonkeyPatch, moto_endpoint: str) -> None:
