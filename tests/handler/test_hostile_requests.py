@@ -196,7 +196,7 @@ def echo(make_plugin: "MakePlugin", make_handler: "MakeHandler") -> Iterator["Ev
 def test_whatever_a_client_sends_is_served_or_refused(echo: "EventHandler", source: str) -> None:
     """No event raises or is our fault (5xx); a refusal is a problem document; no request opens a file."""
 
-    @settings(max_examples=100, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, suppress_health_check=list(HealthCheck))
     @given(event=events(source))
     def answered(event: dict[str, Any]) -> None:
         OPENED.files.clear()
@@ -214,6 +214,25 @@ def test_whatever_a_client_sends_is_served_or_refused(echo: "EventHandler", sour
             assert status < 500
 
     answered()
+
+
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | TEXTS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
+    max_leaves=5,
+)
+FIELDS = st.sampled_from(["plugin", "function", "input", "isBase64Encoded", "warmup", "source", "requestContext", "x"])
+DIRECT = st.dictionaries(FIELDS, VALUES | st.sampled_from(["simple", "run", "SmFuZQ==", True]), max_size=5)
+
+
+@settings(max_examples=200, suppress_health_check=list(HealthCheck))
+@given(event=DIRECT | VALUES)
+def test_whatever_is_invoked_directly_is_served_or_refused(echo: "EventHandler", event: Any) -> None:
+    """An event that is not HTTP, whatever it is, is answered too: with an output, or a problem that is not ours."""
+    response = echo(event, CONTEXT)
+
+    status: int = response["status"] if "status" in response else response["statusCode"]
+    assert status == 200 or (400 <= status < 500 and ("type" in response or "body" in response))
 
 
 PROVOKING: dict[str, tuple[str, dict[str, Any]]] = {
