@@ -75,8 +75,8 @@ def soak(calls: int) -> Soak:
     windows = min(WINDOWS, calls)
     sizes = [calls * (number + 1) // windows - calls * number // windows for number in range(windows)]
     with (
-        _local.logged_as_in_lambda(),
-        _local.own_handler(_local.map_environment()) as invoke,
+        _local.logged_as_in_lambda() as logging,
+        _local.own_handler({**_local.map_environment(), **logging}) as invoke,
         stderr.status("Soaking") as status,
     ):
         for number, size in enumerate(sizes):

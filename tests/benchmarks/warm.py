@@ -5,7 +5,6 @@
 
 import contextlib
 import json
-import logging
 import os
 import statistics
 import subprocess
@@ -65,41 +64,29 @@ def in_process(rounds: int, calls: int) -> dict[str, list[float]]:
     os.environ.setdefault("EXTISM_CACHE_CONFIG", "")
     event, name = http_event(), NAME.encode()
     with contextlib.ExitStack() as stack:
-        stack.enter_context(_local.logged_as_in_lambda())
-        ours = stack.enter_context(_local.own_handler(_local.map_environment()))
+        logged = {**_local.map_environment(), **stack.enter_context(_local.logged_as_in_lambda())}
+        ours = stack.enter_context(_local.own_handler(logged))
+        quiet = stack.enter_context(
+            _local.own_handler({**_local.map_environment(), "EXTISM_LAMBDA_LOG_LEVEL": "WARNING"})
+        )
         plugin, wrapped = minimal_plugin(), minimal_plugin()
         minimal = minimal_handler(wrapped)
         variants: dict[str, Callable[[], object]] = {
             BARE: lambda: plugin.call("say_hello", name),
             MINIMAL: lambda: minimal(event, LocalContext(_local.TIMEOUT)),
             OURS: lambda: ours(event),
+            QUIET: lambda: quiet(event),
         }
-        for variant, expected in ((BARE, GREETING.encode()), (MINIMAL, GREETING), (OURS, GREETING)):
+        for variant, expected in ((BARE, GREETING.encode()), (MINIMAL, GREETING), (OURS, GREETING), (QUIET, GREETING)):
             answer = variants[variant]()
             if (answer["body"] if isinstance(answer, dict) else answer) != expected:
                 raise RuntimeError(f"{variant} answered {answer!r}")
         blocks = {name: _block(call, calls) for name, call in variants.items()}
-        blocks[QUIET] = _quietly(blocks[OURS])
         return interleaved(blocks, rounds, warm_up=max(1, rounds // 10), what="Blocks of calls, round")
 
 
 def _block(call: Callable[[], object], calls: int) -> Callable[[], float]:
     return lambda: time_block(call, calls)
-
-
-def _quietly(block: Callable[[], float]) -> Callable[[], float]:
-    """The same with EXTISM_LAMBDA_LOG_LEVEL=WARNING: the minimal route logs nothing either."""
-    logger = logging.getLogger("handler")
-
-    def quiet() -> float:
-        level = logger.level
-        logger.setLevel(logging.WARNING)
-        try:
-            return block()
-        finally:
-            logger.setLevel(level)
-
-    return quiet
 
 
 @contextlib.contextmanager
