@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from http import HTTPStatus
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from fastapi import FastAPI, Request, Response
 from fastapi.responses import JSONResponse
@@ -18,6 +18,8 @@ T = TypeVar("T")
 
 RECORD = "extism_lambda.record"
 """Where in a request's ASGI scope its record is."""
+
+READ = ["GET", "HEAD"]
 
 LENGTH_DIGITS = 18
 """Most digits of a Content-Length that is worth reading: Python refuses 4,301, and the body itself is counted too."""
@@ -49,11 +51,14 @@ def create_app(service: PluginService, run: Run = in_place, *, server_timing: bo
         description="Extism plugins over HTTP",
         docs_url=None,
         redoc_url=None,
+        openapi_url=None,  # the route below has it, and tells more
         telemetry={"tracing": False, "metrics": False, "logs": False},  # there is no OpenTelemetry SDK to take them
         redirect_slashes=False,  # a redirect would lead out of a REST API's stage, which its paths do not show
     )
 
-    @app.post("/", summary="The default plugin's default function", **_operation())
+    # The path's parameters are read from the request: for a declared one FastAPI builds a validator and imports all of
+    # pydantic.v1 (5 % of a cold start), to validate that a text is a text.
+    @app.post("/", response_class=Response)
     async def call(request: Request) -> Response:
         """Runs a function of a plugin with the body as its input, and answers with its output."""
         target = service.find(**request.path_params)
@@ -66,7 +71,7 @@ def create_app(service: PluginService, run: Run = in_place, *, server_timing: bo
         return Response(output, headers=headers)
 
     # Before the routes with a parameter, which match these paths too: the first match tells the allowed methods.
-    @app.get("/plugins", response_class=JSONResponse)
+    @app.api_route("/plugins", methods=READ, response_class=JSONResponse)
     async def list_plugins() -> Response:
         """All plugins, with the functions that may be called."""
         plugins = [
@@ -81,19 +86,26 @@ def create_app(service: PluginService, run: Run = in_place, *, server_timing: bo
         ]
         return JSONResponse({"plugins": plugins})
 
-    @app.get("/healthz", response_class=JSONResponse)
+    @app.api_route("/openapi.json", methods=READ, response_class=JSONResponse)
+    async def describe(request: Request) -> Response:
+        """The OpenAPI document of these routes and of the plugins behind them."""
+        from handler.openapi import document  # noqa: PLC0415 - seldom asked for
+
+        return JSONResponse(document(service.catalog, service.default_plugin, request.scope.get("root_path", "")))
+
+    @app.api_route("/healthz", methods=READ, response_class=JSONResponse)
     async def healthz() -> Response:
         """Whether the process answers; touches neither a plugin nor the memory."""
         return JSONResponse({"status": "ok"})
 
-    @app.get("/readyz", response_class=JSONResponse)
+    @app.api_route("/readyz", methods=READ, response_class=JSONResponse)
     async def readyz(request: Request) -> Response:
         """Whether the default plugin can be called and the memory can be read."""
         await run(lambda: service.check(_deadline(request)))
         return JSONResponse({"status": "ready"})
 
-    app.post("/{plugin}", summary="A plugin's default function", **_operation("plugin"))(call)
-    app.post("/{plugin}/{function}", summary="A plugin's function", **_operation("plugin", "function"))(call)
+    app.post("/{plugin}", response_class=Response)(call)
+    app.post("/{plugin}/{function}", response_class=Response)(call)
 
     async def on_invocation_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, InvocationError)  # noqa: S101 - registered for nothing else
@@ -117,19 +129,6 @@ def create_app(service: PluginService, run: Run = in_place, *, server_timing: bo
     app.add_exception_handler(HTTPException, on_http_exception)
     app.add_exception_handler(Exception, on_unexpected)
     return app
-
-
-def _operation(*path_parameters: str) -> dict[str, Any]:
-    """How a call is described to FastAPI.
-
-    Path parameters are told to the document only and read from the request: for a declared one FastAPI builds a
-    validator and imports all of pydantic.v1 (5 % of a cold start), to validate that a text is a text.
-    """
-    parameters = [
-        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in path_parameters
-    ]
-    body = {"content": {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}}
-    return {"response_class": Response, "openapi_extra": {"parameters": parameters, "requestBody": body}}
 
 
 async def _body(request: Request, target: Target) -> bytes:
@@ -158,11 +157,12 @@ def _record(request: Request) -> RequestRecord:
 
 
 def _refused(request: Request, error: HTTPException) -> InvocationError:
+    path = request.scope["path"]  # not `request.url`, which raises on a scheme that a client makes up
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return NotFound(f"there is nothing at {request.url.path!r}")
+        return NotFound(f"there is nothing at {path!r}")
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        return MethodNotAllowed(f"{request.method} {request.url.path!r}: {error.detail}")
-    return BadRequest(f"{request.method} {request.url.path!r}: {error.detail}")
+        return MethodNotAllowed(f"{request.method} {path!r}: {error.detail}")
+    return BadRequest(f"{request.method} {path!r}: {error.detail}")
 
 
 def problem_response(error: InvocationError, request_id: str, headers: Mapping[str, str] | None = None) -> Response:

@@ -35,11 +35,13 @@ UNSIGNED = 0xFFFF_FFFF_FFFF_FFFF
 
 def _log_function(name: str, level: int) -> Function:
     def log(plugin: CurrentPlugin, inputs: list[Val], _outputs: list[Val], *_user_data: object) -> None:
-        if not logger.isEnabledFor(level):
-            return
         block = plugin.memory_at_offset(inputs[0].value & UNSIGNED)
-        line = bytes(plugin.memory(Memory(block.offset, min(block.length, LINE_BYTES)))) if block.length else b""
-        current_invocation().say(level, line)
+        if block.length == 0:
+            return
+        if logger.isEnabledFor(level):
+            line = bytes(plugin.memory(Memory(block.offset, min(block.length, LINE_BYTES))))
+            current_invocation().say(level, line)
+        plugin.free(block)  # as Extism's own do: what a guest hands over is the host's
 
     return _declared(name, [ValType.I64], [], log)
 
