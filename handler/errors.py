@@ -16,6 +16,7 @@
         │   ├── PluginOutOfMemory
         │   ├── OutputTooLarge
         │   ├── PluginUnusable      it does not load: hash, export, import
+        │   ├── HostCallsExceeded
         │   ├── MemoryAccessDenied
         │   └── InvalidMemoryKey
         ├── InternalError           500
@@ -157,6 +158,13 @@ class PluginUnusable(PluginFailed):
 
     type = "plugin-unusable"
     title = "The plugin cannot be loaded"
+
+
+class HostCallsExceeded(PluginFailed):
+    """The guest called host functions more often than its `host_calls`."""
+
+    type = "host-calls-exceeded"
+    title = "The plugin asked too often"
 
 
 class MemoryAccessDenied(PluginFailed):

@@ -13,18 +13,19 @@ from extism.extism import CurrentPlugin, Function, Val, ValType, host_fn
 
 from handler.errors import (
     GuestDeadlineExceeded,
+    HostCallsExceeded,
     InternalError,
     InvalidMemoryKey,
     InvocationError,
     PluginOutOfMemory,
 )
+from handler.guest_memory import OutsideMemory, block_at, read_block
 from handler.invocation import current_invocation
 from handler.memory.keys import check_size
 
 NAMESPACES = ("extism:host/user", "env")
 MEMORY_GET = "hostMemoryGet"
 
-UNSIGNED = 0xFFFF_FFFF_FFFF_FFFF
 BLOCK_HEADER = 16
 """At least the bytes that Extism's kernel keeps before an allocation (12 in extism 1.41: status, size, used)."""
 
@@ -34,7 +35,10 @@ def _memory_get(plugin: CurrentPlugin, inputs: list[Val], outputs: list[Val], *_
     invocation = current_invocation()
     if invocation.failure is not None:
         return
+    invocation.host_calls_left -= 1
     try:
+        if invocation.host_calls_left < 0:
+            raise HostCallsExceeded("the plugin called host functions more often than its host_calls")
         if invocation.deadline.remaining() == 0.0:
             raise GuestDeadlineExceeded("the time was over when the plugin asked for a key")
         value = invocation.memory.get(_key_at(plugin, inputs[0].value), invocation.deadline)
@@ -55,15 +59,16 @@ def _key_at(plugin: CurrentPlugin, offset: int) -> bytes:
     """The bytes of the block at an offset; none where there is no block.
 
     Raises:
-        InvalidMemoryKey: The block is larger than a key can be. It is not read then: the length is the guest's word,
-            and might reach beyond the guest's memory.
+        InvalidMemoryKey: The block is larger than a key can be, or not inside the memory. It is not read then.
     """
-    # Extism hands the guest's unsigned offset over as a signed number.
-    block = plugin.memory_at_offset(offset & UNSIGNED)
+    block = block_at(plugin, offset)
     if block.length == 0:
         return b""
     check_size(block.length)
-    return bytes(plugin.memory(block))
+    try:
+        return read_block(plugin, block)
+    except OutsideMemory as error:
+        raise InvalidMemoryKey("the plugin asked for a key that lies outside of its memory") from error
 
 
 def _give(plugin: CurrentPlugin, value: bytes) -> int:

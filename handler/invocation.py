@@ -17,11 +17,13 @@ class Invocation:
     Attributes:
         memory: What `hostMemoryGet` reads.
         deadline: When the call has to be over.
+        host_calls_left: How many more calls of host functions it may make; the pool says it.
         failure: The first failure of a host function in this call.
     """
 
     memory: GrantedMemory
     deadline: Deadline
+    host_calls_left: int = 0
     failure: InvocationError | None = None
 
 

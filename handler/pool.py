@@ -130,6 +130,7 @@ class _Slot:
         # The plugin's own time starts here: waiting for a slot and for the compiler is not the guest's doing.
         started, deadline = time.monotonic(), Deadline.after(self._spec.limits.timeout_ms / 1000)
         invocation.deadline = invocation.deadline.earliest(deadline)
+        invocation.host_calls_left = self._spec.limits.host_calls
         failure: InvocationError | None = None
         try:
             with serving(invocation):

@@ -20,6 +20,7 @@ STATUS_OF = {
     "plugin-out-of-memory": 500,
     "output-too-large": 500,
     "plugin-unusable": 500,
+    "host-calls-exceeded": 500,
     "memory-access-denied": 500,
     "memory-key-invalid": 500,
     "internal-error": 500,
