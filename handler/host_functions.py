@@ -4,10 +4,15 @@
 value's bytes, or 0 when there is no such key. It is there under `extism:host/user`, where today's PDKs look for it, and
 under `env`, where the article's TinyGo `//export` does.
 
+Extism's own functions for HTTP are replaced, since they do not keep to `allowed_hosts` where a host redirects.
+
 A failure never looks like a missing key. An exception in a host function would be swallowed by cffi and the guest would
 read an empty value, so the first failure is kept on the invocation, every further host call of that invocation is
 refused, the guest runs out within its deadline, and whoever made the call drops the output and raises the failure.
 """
+
+import json
+from collections.abc import Callable
 
 from extism.extism import CurrentPlugin, Function, Val, ValType, host_fn
 
@@ -17,42 +22,85 @@ from handler.errors import (
     InternalError,
     InvalidMemoryKey,
     InvocationError,
+    NetworkFailed,
     PluginOutOfMemory,
 )
 from handler.guest_memory import OutsideMemory, block_at, read_block
-from handler.invocation import current_invocation
+from handler.invocation import Invocation, current_invocation
 from handler.memory.keys import check_size
 
 NAMESPACES = ("extism:host/user", "env")
 MEMORY_GET = "hostMemoryGet"
+EXTISM = "extism:host/env"
+"""Where Extism's own functions are. One of the same name that is given here takes the place of Extism's (plugin.rs)."""
+REQUEST_BYTES = 10_000_000
+"""Largest HTTP request of a guest, its body and what describes it each."""
 
 BLOCK_HEADER = 16
 """At least the bytes that Extism's kernel keeps before an allocation (12 in extism 1.41: status, size, used)."""
 
 
-def _memory_get(plugin: CurrentPlugin, inputs: list[Val], outputs: list[Val], *_user_data: object) -> None:
-    outputs[0].value = 0
-    invocation = current_invocation()
-    if invocation.failure is not None:
-        return
-    invocation.host_calls_left -= 1
+Answer = Callable[[CurrentPlugin, Invocation, list[int]], int]
+"""What a host function does: takes its arguments and gives its result."""
+
+
+def _guarded(answer: Answer) -> Callable[..., None]:
+    """A host function for Extism whose failures are kept for whoever made the call."""
+
+    def call(plugin: CurrentPlugin, inputs: list[Val], outputs: list[Val], *_user_data: object) -> None:
+        outputs[0].value = 0
+        invocation = current_invocation()
+        if invocation.failure is not None:
+            return
+        invocation.host_calls_left -= 1
+        try:
+            if invocation.host_calls_left < 0:
+                raise HostCallsExceeded("the plugin called host functions more often than its host_calls")
+            if invocation.deadline.remaining() == 0.0:
+                raise GuestDeadlineExceeded("the time was over when the plugin called a host function")
+            outputs[0].value = answer(plugin, invocation, [one.value for one in inputs])
+        except (InvalidMemoryKey, PluginOutOfMemory) as error:
+            # Extism's own memory functions are interrupted too, and then tell of no block, and of no room for one.
+            overdue = invocation.deadline.remaining() == 0.0
+            invocation.failure = GuestDeadlineExceeded("the time was over in a host function") if overdue else error
+        except InvocationError as error:
+            invocation.failure = error
+        except Exception as error:  # noqa: BLE001 - cffi would swallow it, and the guest would go on with an empty value
+            invocation.failure = InternalError("a host function failed")
+            invocation.failure.__cause__ = error
+
+    return call
+
+
+def _memory_get(plugin: CurrentPlugin, invocation: Invocation, inputs: list[int]) -> int:
+    value = invocation.memory.get(_key_at(plugin, inputs[0]), invocation.deadline)
+    return 0 if value is None else _give(plugin, value)
+
+
+def _http_request(plugin: CurrentPlugin, invocation: Invocation, inputs: list[int]) -> int:
+    from handler.guest_http import fetch  # noqa: PLC0415 - few guests need it
+
+    wish = block_at(plugin, inputs[0])
+    body = block_at(plugin, inputs[1])
     try:
-        if invocation.host_calls_left < 0:
-            raise HostCallsExceeded("the plugin called host functions more often than its host_calls")
-        if invocation.deadline.remaining() == 0.0:
-            raise GuestDeadlineExceeded("the time was over when the plugin asked for a key")
-        value = invocation.memory.get(_key_at(plugin, inputs[0].value), invocation.deadline)
-        if value is not None:
-            outputs[0].value = _give(plugin, value)
-    except (InvalidMemoryKey, PluginOutOfMemory) as error:
-        # Extism's own memory functions are interrupted too, and then tell of no block, and of no room for one.
-        overdue = invocation.deadline.remaining() == 0.0
-        invocation.failure = GuestDeadlineExceeded("the time was over in a host function") if overdue else error
-    except InvocationError as error:
-        invocation.failure = error
-    except Exception as error:  # noqa: BLE001 - cffi would swallow it, and the guest would go on with an empty value
-        invocation.failure = InternalError("a host function failed")
-        invocation.failure.__cause__ = error
+        if max(wish.length, body.length) > REQUEST_BYTES:
+            raise OutsideMemory(f"{wish.length} and {body.length} bytes")
+        sent = read_block(plugin, body) if body.length else None
+        described = read_block(plugin, wish) if wish.length else b""
+    except OutsideMemory as error:
+        raise NetworkFailed("the plugin's HTTP request is too large, or lies outside of its memory") from error
+    plugin.free(wish)  # they are the host's now, by Extism's ABI
+    plugin.free(body)
+    invocation.response = fetch(described, sent, invocation.allowed_hosts, invocation.deadline)
+    return _give(plugin, invocation.response.body) if invocation.response.body else 0
+
+
+def _http_status_code(_plugin: CurrentPlugin, invocation: Invocation, _inputs: list[int]) -> int:
+    return invocation.response.status if invocation.response else 0
+
+
+def _http_headers(plugin: CurrentPlugin, invocation: Invocation, _inputs: list[int]) -> int:
+    return _give(plugin, json.dumps(invocation.response.headers).encode()) if invocation.response else 0
 
 
 def _key_at(plugin: CurrentPlugin, offset: int) -> bytes:
@@ -85,6 +133,11 @@ def _give(plugin: CurrentPlugin, value: bytes) -> int:
 
 # Declared once, here: each declaration stays in Extism's global registry for ever.
 HOST_FUNCTIONS: list[Function] = [
-    host_fn(name=MEMORY_GET, namespace=namespace, signature=([ValType.I64], [ValType.I64]))(_memory_get)
-    for namespace in NAMESPACES
+    host_fn(name=name, namespace=namespace, signature=(takes, [gives]))(_guarded(answer))
+    for namespace, name, takes, gives, answer in [
+        *((namespace, MEMORY_GET, [ValType.I64], ValType.I64, _memory_get) for namespace in NAMESPACES),
+        (EXTISM, "http_request", [ValType.I64, ValType.I64], ValType.I64, _http_request),
+        (EXTISM, "http_status_code", [], ValType.I32, _http_status_code),
+        (EXTISM, "http_headers", [], ValType.I64, _http_headers),
+    ]
 ]

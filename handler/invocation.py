@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from handler.deadline import Deadline
 from handler.errors import InvocationError
 from handler.memory.granted import GrantedMemory
+
+if TYPE_CHECKING:
+    from handler.guest_http import Response
 
 
 @dataclass(slots=True)
@@ -18,12 +22,16 @@ class Invocation:
         memory: What `hostMemoryGet` reads.
         deadline: When the call has to be over.
         host_calls_left: How many more calls of host functions it may make; the pool says it.
+        allowed_hosts: The hosts that it may ask; the pool says it.
+        response: What the last of them answered; None before the first.
         failure: The first failure of a host function in this call.
     """
 
     memory: GrantedMemory
     deadline: Deadline
     host_calls_left: int = 0
+    allowed_hosts: tuple[str, ...] = ()
+    response: "Response | None" = None
     failure: InvocationError | None = None
 
 

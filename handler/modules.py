@@ -17,18 +17,29 @@ the two instantiations. What was read is written anew, so that wasmtime cannot u
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from enum import IntEnum
 
 MAGIC = b"\0asm"
 HEADER = MAGIC + b"\x01\0\0\0"
-IMPORT, TABLE, EXPORT, START = 2, 4, 7, 8
 FUNCTION, MEMORY = 0, 2
+END, REF_NULL, REF_FUNC = 0x0B, 0xD0, 0xD2
+LOW_BITS, MORE = 0x7F, 0x80  # of a byte of a LEB128 number
 PREFIX = b"extism-lambda:"
 INITIALIZERS = (b"__wasm_call_ctors", b"_initialize")
 """What Extism looks for, the first it finds."""
 TABLE_ELEMENTS = 1_000_000
-"""Most elements of all of a module's tables together, of 8 or 16 bytes each; Go's and AssemblyScript's have thousands."""
+"""Most elements of all of a module's tables together, of 8 or 16 bytes each; a Go module has thousands."""
 IMPORTED = (b"extism:host/env", b"extism:host/user", b"env", b"wasi_snapshot_preview1")
 """Where anything can be imported from."""
+
+
+class Section(IntEnum):
+    """The sections that are looked at, by their ids."""
+
+    IMPORT = 2
+    TABLE = 4
+    EXPORT = 7
+    START = 8
 
 
 class ModuleRefused(ValueError):
@@ -68,14 +79,14 @@ def prepare(code: bytes) -> PreparedModule:
     sections: list[tuple[int, bytes]] = []
     for section, body in _sections(code):
         match section:
-            case 2:
+            case Section.IMPORT:
                 for module, name, kind in _imports(_Reader(body)):
                     _check_import(module, name, kind)
-            case 4:
+            case Section.TABLE:
                 body = _bounded_tables(_Reader(body))  # noqa: PLW2901
-            case 7:
+            case Section.EXPORT:
                 exports += _exports(_Reader(body))
-            case 8:
+            case Section.START:
                 start = _Reader(body).number()
                 continue
         sections.append((section, body))
@@ -83,7 +94,7 @@ def prepare(code: bytes) -> PreparedModule:
     written = _write_exports(exports)
     parts = [HEADER]
     for section, body in sections:
-        content = written if section == EXPORT else body
+        content = written if section == Section.EXPORT else body
         parts += (bytes([section]), _number(len(content)), content)
     return PreparedModule(b"".join(parts), tuple(name.decode() for name in initializers))
 
@@ -93,7 +104,7 @@ def host_functions(code: bytes) -> set[tuple[str, str]]:
     return {
         (module.decode(errors="replace"), name.decode(errors="replace"))
         for section, body in _sections(code)
-        if section == IMPORT
+        if section == Section.IMPORT
         for module, name, _ in _imports(_Reader(body))
     }
 
@@ -106,9 +117,9 @@ class _Reader:
         self.at = at
 
     def byte(self) -> int:
-        return self.bytes(1)[0]
+        return self.take(1)[0]
 
-    def bytes(self, size: int) -> bytes:
+    def take(self, size: int) -> bytes:
         end = self.at + size
         if end > len(self.data):
             raise ModuleRefused("the module is truncated")
@@ -121,13 +132,13 @@ class _Reader:
         value = 0
         for shift in range(0, 70, 7):
             byte = self.byte()
-            value |= (byte & 0x7F) << shift
-            if byte < 0x80:
+            value |= (byte & LOW_BITS) << shift
+            if byte <= LOW_BITS:
                 return value
         raise ModuleRefused("the module holds a number of more than 64 bits")
 
     def name(self) -> bytes:
-        return self.bytes(self.number())
+        return self.take(self.number())
 
     def end(self) -> None:
         if self.at != len(self.data):
@@ -178,7 +189,9 @@ def _arrange(exports: list[Export], start: int | None) -> tuple[list[Export], li
         raise ModuleRefused("it exports no function")
     if b"hs_init" in functions:
         raise ModuleRefused("it exports hs_init, a Haskell runtime, which Extism would start without a time limit")
-    renamed = {name: Export(PREFIX + name, FUNCTION, functions[name].index) for name in INITIALIZERS if name in functions}
+    renamed = {
+        name: Export(PREFIX + name, FUNCTION, functions[name].index) for name in INITIALIZERS if name in functions
+    }
     kept = [renamed.get(one.name, one) if one.kind == FUNCTION else one for one in kept]
     initializers = [one.name for one in list(renamed.values())[:1]]
     if start is not None:
@@ -214,7 +227,7 @@ def _table(reader: _Reader) -> tuple[bytes, int, int, int | None, bytes]:
     begin = reader.at
     has_init = reader.data[begin : begin + 2] == b"\x40\x00"
     if has_init:
-        reader.bytes(2)
+        reader.take(2)
     if reader.byte() in (0x63, 0x64):  # a reference to a type that follows
         reader.number()
     kind = reader.data[begin : reader.at]
@@ -231,7 +244,7 @@ def _reference(reader: _Reader) -> bytes:
     """A constant expression that is one reference, as tables begin with: `ref.null` or `ref.func`."""
     begin = reader.at
     operation, _, end = reader.byte(), reader.number(), reader.byte()
-    if operation not in (0xD0, 0xD2) or end != 0x0B:
+    if operation not in (REF_NULL, REF_FUNC) or end != END:
         raise ModuleRefused("it has a table whose initial value is computed")
     return reader.data[begin : reader.at]
 
@@ -239,8 +252,8 @@ def _reference(reader: _Reader) -> bytes:
 def _number(value: int) -> bytes:
     """An unsigned LEB128 number."""
     written = bytearray()
-    while value > 0x7F:
-        written.append(value & 0x7F | 0x80)
+    while value > LOW_BITS:
+        written.append(value & LOW_BITS | MORE)
         value >>= 7
     written.append(value)
     return bytes(written)

@@ -131,6 +131,7 @@ class _Slot:
         started, deadline = time.monotonic(), Deadline.after(self._spec.limits.timeout_ms / 1000)
         invocation.deadline = invocation.deadline.earliest(deadline)
         invocation.host_calls_left = self._spec.limits.host_calls
+        invocation.allowed_hosts = self._spec.allowed_hosts
         failure: InvocationError | None = None
         try:
             with serving(invocation):

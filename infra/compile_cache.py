@@ -61,7 +61,7 @@ def make(out: Path, modules: Sequence[Path], target: Target) -> dict[str, float]
 
 
 def _compile(out: Path, modules: Sequence[Path], target: Target) -> dict[str, float]:
-    """Compiles the modules in a process of its own whose cache is the artifact's folder; in the form that Extism gets."""
+    """Compiles the modules as Extism gets them, in a process of its own whose cache is the artifact's folder."""
     with tempfile.TemporaryDirectory() as scratch:
         configuration = Path(scratch) / "configuration.toml"
         # JSON's string literals are TOML's too

@@ -15,6 +15,7 @@ from handler.deadline import Deadline
 from handler.errors import (
     GuestDeadlineExceeded,
     InvocationError,
+    NetworkAccessDenied,
     OutputTooLarge,
     PluginOutOfMemory,
     PluginReportedError,
@@ -372,7 +373,7 @@ def test_only_allowed_hosts_are_reached(
             assert run(make_service(), wish) == b"really"
         else:
             error = failure(make_service(), wish)
-            assert type(error) is PluginTrapped
+            assert type(error) is NetworkAccessDenied
             assert url not in error.detail
 
     assert bool(asked) == reached
@@ -420,6 +421,7 @@ PROCESS_TESTS = {
     "output of 4 GB": (guests.OUTPUT_AT, (200, 4_000_000_000)),
     "output whose end wraps around": (guests.OUTPUT_AT, (100, 2**64 - 26)),
     "key whose length is forged": (guests.CORRUPTS_HEADER, (0, 0)),
+    "key whose end is forged": (guests.FORGES_KEY_AT_END, (0, 0)),
 }
 
 
