@@ -5,7 +5,7 @@ Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Exti
 * A call's return code tells how it ended: 134 a trap (`timeout` is one), -1 Extism itself or an error set by a guest
   that then trapped, anything else is what the guest returned.
 * Left to itself, Extism runs a module's start function and `_initialize` without a timer, and once before host
-  functions can work. modules.py keeps them from it, and the first call of an instance runs them like any other function.
+  functions can work. modules.py keeps it from that, and the first call of an instance runs them like any function.
 """
 
 import hashlib

@@ -1,7 +1,7 @@
 """HTTP for guests, in place of Extism's own, which looks at the first address only and follows redirects to any other.
 
 Redirects are not followed: the guest gets the answer with its status and its `location`, and may ask there, if that
-host is granted too. What is connected to is the address that was looked at, so that a name cannot mean another one later.
+host is granted too. What is connected to is the address that was looked at, so that a name cannot change its meaning.
 """
 
 import ipaddress

@@ -29,6 +29,8 @@ INITIALIZERS = (b"__wasm_call_ctors", b"_initialize")
 """What Extism looks for, the first it finds."""
 TABLE_ELEMENTS = 1_000_000
 """Most elements of all of a module's tables together, of 8 or 16 bytes each; a Go module has thousands."""
+FUNCTIONS = 50_000
+"""Most functions, since the compiler cannot be interrupted: 100,000 empty ones kept 2 busy cores for 56 s."""
 IMPORTED = (b"extism:host/env", b"extism:host/user", b"env", b"wasi_snapshot_preview1")
 """Where anything can be imported from."""
 
@@ -37,6 +39,7 @@ class Section(IntEnum):
     """The sections that are looked at, by their ids."""
 
     IMPORT = 2
+    FUNCTION = 3
     TABLE = 4
     EXPORT = 7
     START = 8
@@ -82,6 +85,9 @@ def prepare(code: bytes) -> PreparedModule:
             case Section.IMPORT:
                 for module, name, kind in _imports(_Reader(body)):
                     _check_import(module, name, kind)
+            case Section.FUNCTION:
+                if _Reader(body).number() > FUNCTIONS:
+                    raise ModuleRefused(f"it has more than {FUNCTIONS:,} functions")
             case Section.TABLE:
                 body = _bounded_tables(_Reader(body))  # noqa: PLW2901
             case Section.EXPORT:

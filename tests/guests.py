@@ -456,7 +456,7 @@ IMPORTS_ITSELF = '(module (import "main" "run" (func $f)) (func (export "run") (
 
 FORGES_KEY_AT_END = guest(
     f"""(local $block i64)
-    ;; Extism's memory has one page at first, and `alloc` keeps to it while there is room: the last block ends near 65536
+    ;; Extism's memory has one page at first, which `alloc` fills: the last block ends near 65536
     (local.set $block (call $alloc (i64.sub (i64.const 65400) (call $alloc (i64.const 1)))))
     (local.set $block (call $alloc (i64.const 20)))
     (call $store_u64 (i64.sub (local.get $block) (i64.const 4)) (i64.const 2000)) ;; the used bytes, little-endian
