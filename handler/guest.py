@@ -2,8 +2,8 @@
 
 Facts that shape it (measured with extism 1.1.1, extism-sys 1.41.0; source: Extism's plugin.rs, sdk.rs and timer.rs):
 
-* A call's return code tells how it ended: 134 a trap (`timeout` is one), -1 Extism itself or an error set by a guest
-  that then trapped, anything else is what the guest returned.
+* A call's return code tells how it ended: 134 a trap (`timeout` is one), -1 Extism itself, anything else is what the
+  guest returned. The error that a guest sets is not Extism's affair; see kernel_functions.py.
 * Left to itself, Extism runs a module's start function and `_initialize` without a timer, and once before host
   functions can work. modules.py keeps it from that, and the first call of an instance runs them like any function.
 """
@@ -20,7 +20,6 @@ from typing import Any
 from extism.extism import CompiledPlugin, Error, Plugin
 
 from handler.compile_cache import CompileCache
-from handler.deadline import Deadline
 from handler.errors import (
     GuestDeadlineExceeded,
     OutputTooLarge,
@@ -32,6 +31,7 @@ from handler.errors import (
 from handler.guest_memory import is_there
 from handler.host_functions import HOST_FUNCTIONS
 from handler.interruption import Watch, fence
+from handler.invocation import Invocation
 from handler.modules import MAGIC, ModuleRefused, prepare
 from handler.plugins import PluginSpec
 
@@ -154,6 +154,7 @@ class Instance:
 
     Attributes:
         id: Extism's id of the instance.
+        variables: What the guest has kept with `var_set`.
         sound: Whether it may be called again. A guest that trapped, ran out of time or memory, or ended itself may not.
     """
 
@@ -162,6 +163,7 @@ class Instance:
         self._spec = spec
         self._initializers = initializers
         self.id = str(self._plugin.id)
+        self.variables: dict[bytes, bytes] = {}
         self.sound = True
 
     def check(self, functions: tuple[str, ...]) -> None:
@@ -176,7 +178,7 @@ class Instance:
                     f"plugin {self._spec.name!r} does not export a function {function!r} without parameters"
                 )
 
-    def call(self, function: str, data: bytes, deadline: Deadline) -> bytes:
+    def call(self, function: str, data: bytes, invocation: Invocation) -> bytes:
         """Calls an exported function with its input and returns its output.
 
         In a new instance, what the module wants to run first is run first, within the same deadline.
@@ -191,14 +193,15 @@ class Instance:
         """
         self.check((*self._initializers, function))
         for initializer in self._initializers:
-            self._run(initializer, b"", deadline)
+            self._run(initializer, b"", invocation)
         self._initializers = ()
-        output = self._run(function, data, deadline)
+        output = self._run(function, data, invocation)
         if function == COMMAND:
             self.sound = False  # a command runs once: Extism would make the next call another instance
         return output
 
-    def _run(self, function: str, data: bytes, deadline: Deadline) -> bytes:
+    def _run(self, function: str, data: bytes, invocation: Invocation) -> bytes:
+        deadline = invocation.deadline
         if deadline.remaining() < BEGIN:
             raise GuestDeadlineExceeded(f"no time was left to begin with plugin {self._spec.name!r}")
         timeout = self._spec.limits.timeout_ms / 1000
@@ -218,9 +221,12 @@ class Instance:
             left = timeout - (time.monotonic() - start)
             if cancelled or left < min(NEAR, timeout / 2):
                 fence()  # or a late interruption would hit the next call
+        words = (invocation.error or b"").decode(errors="replace")[:MESSAGE_CHARACTERS]
         if failure is not None:
-            raise self._failure(failure, overdue=cancelled or left <= 0) from failure
+            raise self._failure(failure, words, overdue=cancelled or left <= 0) from failure
         self.sound = True
+        if words:
+            raise PluginReportedError(words)
         return output
 
     def close(self) -> None:
@@ -238,23 +244,23 @@ class Instance:
             raise PluginTrapped(f"plugin {self._spec.name!r} set an output outside of its memory")
         return bytes(buffer)
 
-    def _failure(self, error: Error, *, overdue: bool) -> Exception:
+    def _failure(self, error: Error, words: str, *, overdue: bool) -> Exception:
         """What a failed call means; the instance stays sound only where the guest came to its end by itself."""
         code, message, name = self._plugin.return_code, str(error), self._spec.name
         match code, message:
             case 134, "timeout":
                 return GuestDeadlineExceeded(f"plugin {name!r} did not end in time")
-            case -1, _ if overdue:  # the message is what the guest had set as its error before
+            case -1, _ if overdue:
                 return GuestDeadlineExceeded(f"plugin {name!r} did not end in time")
             case -1, "oom":
                 return PluginOutOfMemory(f"plugin {name!r} wanted more memory than its memory_pages")
             case -1, "failed to allocate extism memory":
                 return PluginOutOfMemory(f"the input does not fit into the memory_pages of plugin {name!r}")
             case _ if code == TRAPPED or message.startswith(CRASHES):
-                return PluginTrapped(f"plugin {name!r} crashed")
+                return PluginReportedError(words) if words else PluginTrapped(f"plugin {name!r} crashed")
             case _:
                 self.sound = code != EXTISM_FAILED
-                return PluginReportedError(message[:MESSAGE_CHARACTERS] or f"the function returned {code}")
+                return PluginReportedError(words or f"the function returned {code}")
 
 
 class _Plugin(Plugin):  # type: ignore[misc]

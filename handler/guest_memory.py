@@ -9,8 +9,12 @@ from typing import Any
 
 from extism.extism import CurrentPlugin, Memory
 
+from handler.errors import PluginOutOfMemory
+
 UNSIGNED = 0xFFFF_FFFF_FFFF_FFFF
 PAGE = 65_536
+BLOCK_HEADER = 16
+"""At least the bytes that Extism's kernel keeps before an allocation (12 in extism 1.41: status, size, used)."""
 
 _reading, _writing = os.pipe()
 
@@ -51,3 +55,15 @@ def is_there(buffer: Any) -> bool:
         return False
     os.read(_reading, 1)
     return True
+
+
+def give(plugin: CurrentPlugin, value: bytes) -> int:
+    """Copies a value into Extism's memory and returns its offset, which is never 0."""
+    # An allocation of 0 bytes has the offset 0, which would say that there is no such key. An offset that lies inside a
+    # block of zeros, and so is no block itself, is what the kernel gives the length 0: `length` finds no block there,
+    # and `length_unsafe` reads the zeros before it as a header that is not in use.
+    block = plugin.alloc(len(value) or 2 * BLOCK_HEADER)
+    if block.offset == 0:
+        raise PluginOutOfMemory("a value of the memory does not fit into the plugin's memory_pages")
+    plugin.memory(block)[:] = value or bytes(2 * BLOCK_HEADER)
+    return int(block.offset) if value else int(block.offset) + BLOCK_HEADER

@@ -1,9 +1,9 @@
 """One call of a guest, as the host functions see it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from handler.deadline import Deadline
@@ -23,6 +23,9 @@ class Invocation:
         deadline: When the call has to be over.
         host_calls_left: How many more calls of host functions it may make; the pool says it.
         allowed_hosts: The hosts that it may ask; the pool says it.
+        config: What plugin.toml configures; the pool says it.
+        variables: The variables of the instance; the pool says it.
+        error: The error that the guest has set.
         response: What the last of them answered; None before the first.
         failure: The first failure of a host function in this call.
     """
@@ -31,6 +34,9 @@ class Invocation:
     deadline: Deadline
     host_calls_left: int = 0
     allowed_hosts: tuple[str, ...] = ()
+    config: Mapping[str, str] = field(default_factory=dict)
+    variables: dict[bytes, bytes] = field(default_factory=dict)
+    error: bytes | None = None
     response: "Response | None" = None
     failure: InvocationError | None = None
 

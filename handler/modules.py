@@ -10,9 +10,12 @@ Facts that shape it (source: Extism 1.41's plugin.rs and current_plugin.rs, wasm
 * A table may grow to any size unless its own type has a maximum.
 * Extism looks for an import from `main` in the module itself, without end.
 
+* It calls its own `error_set` before each call, ours too if we gave one under its name.
+
 So the start function and the initializers get other names, under which the first call runs them like any function: with
-host functions, under the deadline. A module without `_start` gets one, which nobody calls. That also saves the first of
-the two instantiations. What was read is written anew, so that wasmtime cannot understand it in another way.
+host functions, under the deadline. A module without `_start` gets one, which nobody calls; that also saves the first of
+the two instantiations. Imports of functions that kernel_functions.py replaces are led there. What was read is written
+anew, so that wasmtime cannot understand it in another way.
 """
 
 from collections.abc import Iterator
@@ -31,7 +34,12 @@ TABLE_ELEMENTS = 1_000_000
 """Most elements of all of a module's tables together, of 8 or 16 bytes each; a Go module has thousands."""
 FUNCTIONS = 50_000
 """Most functions, since the compiler cannot be interrupted: 100,000 empty ones kept 2 busy cores for 56 s."""
-IMPORTED = (b"extism:host/env", b"extism:host/user", b"env", b"wasi_snapshot_preview1")
+EXTISM, OURS = b"extism:host/env", b"extism-lambda"
+REPLACED = frozenset(
+    (b"config_get", b"var_get", b"var_set", b"error_set", b"http_request", b"http_status_code", b"http_headers")
+)
+"""Functions of Extism's that kernel_functions.py gives in their place."""
+IMPORTED = (EXTISM, OURS, b"extism:host/user", b"env", b"wasi_snapshot_preview1")
 """Where anything can be imported from."""
 
 
@@ -83,8 +91,10 @@ def prepare(code: bytes) -> PreparedModule:
     for section, body in _sections(code):
         match section:
             case Section.IMPORT:
-                for module, name, kind in _imports(_Reader(body)):
-                    _check_import(module, name, kind)
+                imports = list(_imports(_Reader(body)))
+                for module, name, type_ in imports:
+                    _check_import(module, name, type_)
+                body = _write_imports(imports)  # noqa: PLW2901
             case Section.FUNCTION:
                 if _Reader(body).number() > FUNCTIONS:
                     raise ModuleRefused(f"it has more than {FUNCTIONS:,} functions")
@@ -159,23 +169,32 @@ def _sections(code: bytes) -> Iterator[tuple[int, bytes]]:
         yield reader.byte(), reader.name()
 
 
-def _imports(reader: _Reader) -> Iterator[tuple[bytes, bytes, int]]:
-    """Module, name and kind of each import; ends behind the first that is no function, whose type it does not read."""
+def _imports(reader: _Reader) -> Iterator[tuple[bytes, bytes, int | None]]:
+    """Module, name and type's index of each import; ends behind the first that is no function, which has None."""
     for _ in range(reader.number()):
         module, name, kind = reader.name(), reader.name(), reader.byte()
-        yield module, name, kind
         if kind != FUNCTION:
+            yield module, name, None
             return
-        reader.number()
+        yield module, name, reader.number()
     reader.end()
 
 
-def _check_import(module: bytes, name: bytes, kind: int) -> None:
+def _check_import(module: bytes, name: bytes, type_: int | None) -> None:
     what = f"{module.decode(errors='replace')}::{name.decode(errors='replace')}"
-    if kind != FUNCTION:
+    if type_ is None:
         raise ModuleRefused(f"it imports {what}, which is no function: there is nothing else to import")
     if module not in IMPORTED:
         raise ModuleRefused(f"it imports {what}, which nobody grants")
+
+
+def _write_imports(imports: list[tuple[bytes, bytes, int | None]]) -> bytes:
+    """The import section, what is replaced of Extism's functions taken from us."""
+    parts = [_number(len(imports))]
+    for module, name, type_ in imports:
+        where = OURS if module == EXTISM and name in REPLACED else module
+        parts += (_number(len(where)), where, _number(len(name)), name, bytes([FUNCTION]), _number(type_ or 0))
+    return b"".join(parts)
 
 
 def _exports(reader: _Reader) -> Iterator[Export]:

@@ -141,11 +141,12 @@ class _Slot:
         started, deadline = time.monotonic(), Deadline.after(self._spec.limits.timeout_ms / 1000)
         invocation.deadline = invocation.deadline.earliest(deadline)
         invocation.host_calls_left = self._spec.limits.host_calls
-        invocation.allowed_hosts = self._spec.allowed_hosts
+        invocation.allowed_hosts, invocation.config = self._spec.allowed_hosts, self._spec.config
+        invocation.variables = instance.variables
         failure: InvocationError | None = None
         try:
             with serving(invocation):
-                output = instance.call(function, data, invocation.deadline)
+                output = instance.call(function, data, invocation)
         except InvocationError as error:
             failure = error
         finally:

@@ -465,6 +465,25 @@ FORGES_KEY_AT_END = guest(
 )
 """Asks for a key that says that it has 2,000 bytes, of which most would lie beyond the end of Extism's memory."""
 
+FUNCTIONS = """
+(import "extism:host/env" "var_get" (func $var_get (param i64) (result i64)))
+(import "extism:host/env" "var_set" (func $var_set (param i64 i64)))
+(import "extism:host/env" "log_error" (func $log (param i64)))
+(import "extism:host/env" "http_request" (func $fetch (param i64 i64) (result i64)))
+"""
+
+
+def forging(use: str) -> str:
+    """A guest that hands a block over which says, in the kernel's own bookkeeping, that it has 2 GB."""
+    return guest(
+        f"""(local $block i64)
+        (local.set $block (call $alloc (i64.const 5)))
+        (call $store_u8 (i64.sub (local.get $block) (i64.const 1)) (i32.const 0x7f))
+        {use} {OK}""",
+        imports=FUNCTIONS,
+    )
+
+
 CORRUPTS_HEADER = guest(
     f"""(local $block i64)
     (local.set $block (call $alloc (i64.const 5)))
