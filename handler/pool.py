@@ -29,7 +29,7 @@ logger = logging.getLogger(__name__)
 
 CALLS_OF_AN_INSTANCE = 1000
 """Calls after which an instance is replaced; the 2 ms that a Go guest takes for it are 2 µs a call."""
-LOOK_EVERY = 10
+LOOK_EVERY = 50
 """Calls between two looks at how much memory the process has, at some 10 µs each."""
 WASM_PAGES = 65_536 // os.sysconf("SC_PAGE_SIZE")
 """The system's pages in a page of WebAssembly."""

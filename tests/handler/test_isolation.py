@@ -127,6 +127,7 @@ class TestReplacement:
     ) -> None:
         """The call after the last one meets a new instance."""
         monkeypatch.setattr(pool, "CALLS_OF_AN_INSTANCE", 20)
+        monkeypatch.setattr(pool, "LOOK_EVERY", 10)
         make_plugin("counter", guests.COUNTER, functions=guests.COUNTER_FUNCTIONS)
         service = make_service()
 
@@ -139,8 +140,8 @@ class TestReplacement:
             (local.set $at (i32.shl (memory.grow (i32.const 16)) (i32.const 16)))
             (memory.fill (local.get $at) (i32.const 1) (i32.const 1048576)) {guests.OK}"""
         )
-        make_plugin("leaks", leaks, limits={"memory_pages": 700})
+        make_plugin("leaks", leaks, limits={"memory_pages": 2000})
         service = make_service()
 
-        for _ in range(100):
+        for _ in range(250):
             assert run(service) == b""
