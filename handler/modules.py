@@ -19,8 +19,7 @@ anew, so that wasmtime cannot understand it in another way.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import IntEnum
+from typing import NamedTuple
 
 MAGIC = b"\0asm"
 HEADER = MAGIC + b"\x01\0\0\0"
@@ -43,8 +42,8 @@ IMPORTED = (EXTISM, OURS, b"extism:host/user", b"env", b"wasi_snapshot_preview1"
 """Where anything can be imported from."""
 
 
-class Section(IntEnum):
-    """The sections that are looked at, by their ids."""
+class Section:
+    """The sections that are looked at, by their ids; no enumeration, to keep the cold start short."""
 
     IMPORT = 2
     FUNCTION = 3
@@ -57,8 +56,7 @@ class ModuleRefused(ValueError):
     """A module that is malformed, or whose running could not be bounded; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class PreparedModule:
+class PreparedModule(NamedTuple):
     """What Extism is given.
 
     Attributes:
@@ -70,13 +68,12 @@ class PreparedModule:
     initializers: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Export:
+class Export(NamedTuple):
     """An entry of the export section."""
 
     name: bytes
     kind: int
-    index: int
+    item: int
 
 
 def prepare(code: bytes) -> PreparedModule:
@@ -215,7 +212,7 @@ def _arrange(exports: list[Export], start: int | None) -> tuple[list[Export], li
     if b"hs_init" in functions:
         raise ModuleRefused("it exports hs_init, a Haskell runtime, which Extism would start without a time limit")
     renamed = {
-        name: Export(PREFIX + name, FUNCTION, functions[name].index) for name in INITIALIZERS if name in functions
+        name: Export(PREFIX + name, FUNCTION, functions[name].item) for name in INITIALIZERS if name in functions
     }
     kept = [renamed.get(one.name, one) if one.kind == FUNCTION else one for one in kept]
     initializers = [one.name for one in list(renamed.values())[:1]]
@@ -223,12 +220,12 @@ def _arrange(exports: list[Export], start: int | None) -> tuple[list[Export], li
         kept.append(Export(PREFIX + b"start", FUNCTION, start))
         initializers.insert(0, PREFIX + b"start")
     if b"_start" not in functions:
-        kept.append(Export(b"_start", FUNCTION, next(iter(functions.values())).index))
+        kept.append(Export(b"_start", FUNCTION, next(iter(functions.values())).item))
     return kept, initializers
 
 
 def _write_exports(exports: list[Export]) -> bytes:
-    entries = (_number(len(one.name)) + one.name + bytes([one.kind]) + _number(one.index) for one in exports)
+    entries = (_number(len(one.name)) + one.name + bytes([one.kind]) + _number(one.item) for one in exports)
     return _number(len(exports)) + b"".join(entries)
 
 
