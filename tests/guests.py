@@ -454,14 +454,32 @@ OUTPUT_FREED = guest(
 IMPORTS_ITSELF = '(module (import "main" "run" (func $f)) (func (export "run") (result i32) (i32.const 0)))'
 """Imports from the name under which Extism knows it."""
 
-FORGES_KEY_AT_END = guest(
-    f"""(local $block i64)
-    ;; Extism's memory has one page at first, which `alloc` fills: the last block ends near 65536
-    (local.set $block (call $alloc (i64.sub (i64.const 65400) (call $alloc (i64.const 1)))))
-    (local.set $block (call $alloc (i64.const 20)))
-    (call $store_u64 (i64.sub (local.get $block) (i64.const 4)) (i64.const 2000)) ;; the used bytes, little-endian
-    (drop (call $get (local.get $block))) {OK}""",
-    imports=MEMORY_GET + '(import "extism:host/env" "store_u64" (func $store_u64 (param i64 i64)))',
+FORGES_KEY_AT_END = module(
+    """(func $number (param $at i64) (param $value i64) ;; 32 bits, little-endian
+      (local $left i32)
+      (local.set $left (i32.const 4))
+      (loop $next
+        (call $store_u8 (local.get $at) (i32.wrap_i64 (i64.and (local.get $value) (i64.const 255))))
+        (local.set $value (i64.shr_u (local.get $value) (i64.const 8)))
+        (local.set $at (i64.add (local.get $at) (i64.const 1)))
+        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+        (br_if $next (local.get $left))))
+    (func (export "run") (result i32)
+      (local $block i64) (local $end i64)
+      (local.set $block (call $alloc (i64.const 5)))
+      (loop $next ;; the end of the memory is where nothing can be stored any more
+        (local.set $end (i64.add (local.get $end) (i64.const 65536)))
+        (call $store_u8 (i64.add (local.get $end) (i64.const 65535)) (i32.const 7))
+        (br_if $next (i32.eq (call $load_u8 (i64.add (local.get $end) (i64.const 65535))) (i32.const 7))))
+      ;; a header 16 bytes before the end (status, size, used), and the block before it reaching just there
+      (call $store_u8 (i64.sub (local.get $end) (i64.const 16))
+        (call $load_u8 (i64.sub (local.get $block) (i64.const 12))))
+      (call $number (i64.sub (local.get $end) (i64.const 12)) (i64.const 4))
+      (call $number (i64.sub (local.get $end) (i64.const 8)) (i64.const 2000))
+      (call $number (i64.sub (local.get $block) (i64.const 8))
+        (i64.sub (i64.sub (local.get $end) (i64.const 16)) (local.get $block)))
+      (drop (call $get (i64.sub (local.get $end) (i64.const 4)))) (i32.const 0))""",
+    imports=MEMORY_GET,
 )
 """Asks for a key that says that it has 2,000 bytes, of which most would lie beyond the end of Extism's memory."""
 
@@ -492,6 +510,13 @@ CORRUPTS_HEADER = guest(
     imports=MEMORY_GET,
 )
 """Asks for a key whose block says, in the kernel's own bookkeeping, that it has 2 GB."""
+
+FORGES_OUTPUT = guest(
+    f"""(call $output_set (call $alloc (i64.const 5)) (i64.const 5))
+    (call $store_u64 (i64.const 57) (i64.const 4000000)) {OK}""",
+    imports='(import "extism:host/env" "store_u64" (func $store_u64 (param i64 i64)))',
+)
+"""Sets an output and writes another length, 4 MB, over it in the kernel."""
 
 BUSY = guest(
     f"""(local $left i64)

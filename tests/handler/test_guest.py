@@ -430,6 +430,7 @@ PROCESS_TESTS = {
     "log line whose length is forged": (guests.forging("(call $log (local.get $block))"), (0, 0)),
     "request whose length is forged": (guests.forging("(drop (call $fetch (local.get $block) (i64.const 0)))"), (0, 0)),
     "key whose length is forged": (guests.CORRUPTS_HEADER, (0, 0)),
+    "output whose length is forged": (guests.FORGES_OUTPUT, (0, 0)),
     "key whose end is forged": (guests.FORGES_KEY_AT_END, (0, 0)),
 }
 
