@@ -17,9 +17,12 @@
         │   ├── PluginOutOfMemory
         │   ├── OutputTooLarge
         │   ├── PluginUnusable      it does not load: hash, export, import
+        │   ├── HostCallsExceeded
+        │   ├── NetworkAccessDenied
         │   ├── MemoryAccessDenied
         │   └── InvalidMemoryKey
         ├── InternalError           500
+        ├── NetworkFailed           502
         ├── StoreFailed             502
         ├── Unavailable             503  with Retry-After
         │   ├── StoreThrottled
@@ -168,6 +171,20 @@ class PluginUnusable(PluginFailed):
     title = "The plugin cannot be loaded"
 
 
+class HostCallsExceeded(PluginFailed):
+    """The guest called host functions more often than its `host_calls`."""
+
+    type = "host-calls-exceeded"
+    title = "The plugin asked too often"
+
+
+class NetworkAccessDenied(PluginFailed):
+    """The guest asked a host that its plugin.toml does not grant."""
+
+    type = "network-access-denied"
+    title = "The plugin may not ask this host"
+
+
 class MemoryAccessDenied(PluginFailed):
     """The guest asked for a key that its plugin.toml does not grant."""
 
@@ -184,6 +201,14 @@ class InvalidMemoryKey(PluginFailed):
 
 class InternalError(InvocationError):
     """Something that should not happen did; the log says what."""
+
+
+class NetworkFailed(InvocationError):
+    """A host that the guest asked cannot be reached or does not answer properly."""
+
+    status = 502
+    type = "network-failed"
+    title = "A host that the plugin needs did not answer"
 
 
 class StoreFailed(InvocationError):

@@ -1,14 +1,18 @@
 """One call of a guest, as the host functions see it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from handler.deadline import Deadline
 from handler.errors import InvocationError
 from handler.memory.granted import GrantedMemory
 from handler.telemetry import RequestRecord
+
+if TYPE_CHECKING:
+    from handler.guest_http import Response
 
 
 @dataclass(slots=True)
@@ -18,6 +22,12 @@ class Invocation:
     Attributes:
         memory: What `hostMemoryGet` reads.
         deadline: When the call has to be over.
+        host_calls_left: How many more calls of host functions it may make; the pool says it.
+        allowed_hosts: The hosts that it may ask; the pool says it.
+        config: What plugin.toml configures; the pool says it.
+        variables: The variables of the instance; the pool says it.
+        error: The error that the guest has set.
+        response: What the last of them answered; None before the first.
         failure: The first failure of a host function in this call.
         record: What is to be told about the request.
         say: What passes on a line of the guest's, with its level of `logging`.
@@ -25,6 +35,12 @@ class Invocation:
 
     memory: GrantedMemory
     deadline: Deadline
+    host_calls_left: int = 0
+    allowed_hosts: tuple[str, ...] = ()
+    config: Mapping[str, str] = field(default_factory=dict)
+    variables: dict[bytes, bytes] = field(default_factory=dict)
+    error: bytes | None = None
+    response: "Response | None" = None
     failure: InvocationError | None = None
     record: RequestRecord = field(default_factory=RequestRecord)
     say: Callable[[int, bytes], None] = lambda _level, _line: None

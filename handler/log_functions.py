@@ -9,11 +9,13 @@ where it would have no bound and could forge lines of the log.
 """
 
 import logging
+from contextlib import suppress
 from typing import Any
 
 from extism.extism import CurrentPlugin, Function, Memory, Val, ValType, host_fn
 
 from handler.guest_log import LINE_BYTES
+from handler.guest_memory import OutsideMemory, block_at, read_block
 from handler.invocation import current_invocation
 
 logger = logging.getLogger("handler.guest")
@@ -30,17 +32,16 @@ LEVELS = {
 NUMBERS = ((logging.DEBUG, 0), (logging.INFO, 2), (logging.WARNING, 3), (logging.ERROR, 4))
 """Extism's numbers of levels (TRACE is 0, DEBUG 1), as `get_log_level` tells the lowest one that is written."""
 
-UNSIGNED = 0xFFFF_FFFF_FFFF_FFFF
-
 
 def _log_function(name: str, level: int) -> Function:
     def log(plugin: CurrentPlugin, inputs: list[Val], _outputs: list[Val], *_user_data: object) -> None:
-        block = plugin.memory_at_offset(inputs[0].value & UNSIGNED)
+        block = block_at(plugin, inputs[0].value)
         if block.length == 0:
             return
         if logger.isEnabledFor(level):
-            line = bytes(plugin.memory(Memory(block.offset, min(block.length, LINE_BYTES))))
-            current_invocation().say(level, line)
+            with suppress(OutsideMemory):  # the guest wrote itself a length that reaches beyond its memory
+                line = read_block(plugin, Memory(block.offset, min(block.length, LINE_BYTES)))
+                current_invocation().say(level, line)
         plugin.free(block)  # as Extism's own do: what a guest hands over is the host's
 
     return _declared(name, [ValType.I64], [], log)

@@ -27,6 +27,7 @@ BATCH_KEYS = 100
 MAXIMUM_CACHE_SECONDS = 86_400  # a day: an environment does not live much longer
 MAXIMUM_PAGES = 65_536  # the 4 GiB of a 32-bit memory
 MAXIMUM_BYTES = 1_000_000_000
+MAXIMUM_CALLS = 1_000_000_000
 
 
 class Isolation(StrEnum):
@@ -45,12 +46,14 @@ class Limits:
         memory_pages: Pages of 64 KiB, linear memory and Extism's own memory together.
         input_bytes: Largest input.
         output_bytes: Largest output.
+        host_calls: Calls of our host functions.
     """
 
     timeout_ms: int = 2000
     memory_pages: int = 1024
     input_bytes: int = 1_000_000
     output_bytes: int = 5_000_000
+    host_calls: int = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +205,7 @@ def _limits(table: Table) -> Limits:
         memory_pages=table.take("memory_pages", *whole_number(1, MAXIMUM_PAGES), default.memory_pages),
         input_bytes=table.take("input_bytes", *whole_number(0, MAXIMUM_BYTES), default.input_bytes),
         output_bytes=table.take("output_bytes", *whole_number(0, MAXIMUM_BYTES), default.output_bytes),
+        host_calls=table.take("host_calls", *whole_number(0, MAXIMUM_CALLS), default.host_calls),
     )
     table.finish()
     return limits

@@ -14,7 +14,7 @@ from pathlib import Path
 from infra import aws_data, byte_code, compile_cache, dependencies
 from infra.building import BuildError, Target
 from infra.interpreters import find_interpreter
-from infra.plugin_files import plugin_files
+from infra.plugin_files import copy, plugin_files
 
 ROOT = Path(__file__).resolve().parent.parent
 PYTHONS = ("3.12", "3.13", "3.14")
@@ -118,15 +118,13 @@ def _fill(
 
     progress("Copying the handler and the plugins")
     shutil.copytree(root / "handler", out / "handler", ignore=shutil.ignore_patterns("__pycache__", "*.pyi", ".*"))
-    for file in files:
-        (out / file).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(root / file, out / file)
+    modules = copy(root, out, files)
 
     progress("Compiling the plugins")
     cached: dict[str, float] = {}
     cache, reason = "made", ""
     try:
-        cached = compile_cache.make(out, [out / file for file in files if file.name != "plugin.toml"], target)
+        cached = compile_cache.make(out, modules, target)
     except compile_cache.CacheOff as off:
         cache, reason = "off", str(off)
 

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
+from handler.modules import ModuleRefused, prepare
 from infra import compile_guests
 from infra.building import BuildError, Target, environment, run_any
 
@@ -60,19 +61,32 @@ def make(out: Path, modules: Sequence[Path], target: Target) -> dict[str, float]
 
 
 def _compile(out: Path, modules: Sequence[Path], target: Target) -> dict[str, float]:
-    """Compiles the modules in a process of its own whose cache is the artifact's folder."""
+    """Compiles the modules as Extism gets them, in a process of its own whose cache is the artifact's folder."""
     with tempfile.TemporaryDirectory() as scratch:
         configuration = Path(scratch) / "configuration.toml"
         # JSON's string literals are TOML's too
         configuration.write_text(f"[cache]\ndirectory = {json.dumps(str(out / FOLDER))}\n", encoding="utf-8")
+        prepared = {_prepare(module, Path(scratch) / f"{at}.wasm"): module for at, module in enumerate(modules)}
         program = (target.interpreter, "-P", "-s", "-S", "-B", compile_guests.__file__)
-        done = run_any(*program, out, *modules, env=environment(EXTISM_CACHE_CONFIG=str(configuration)))
+        done = run_any(*program, out, *prepared, env=environment(EXTISM_CACHE_CONFIG=str(configuration)))
+        reason = done.stderr.strip()
+        for path, module in prepared.items():
+            reason = reason.replace(str(path), str(module))
     if done.returncode == compile_guests.CANNOT_RUN:
-        raise CacheOff(f"this machine cannot run the artifact's extism: {done.stderr.strip()}")
+        raise CacheOff(f"this machine cannot run the artifact's extism: {reason}")
     if done.returncode:
-        raise BuildError(f"compiling the plugins: {done.stderr.strip() or f'ended with {done.returncode}'}")
+        raise BuildError(f"compiling the plugins: {reason or f'ended with {done.returncode}'}")
     answer: dict[str, float] = json.loads(done.stdout)
-    return {os.path.relpath(module, out): spent for module, spent in answer.items()}
+    return {os.path.relpath(module, out): answer[str(path)] for path, module in prepared.items()}
+
+
+def _prepare(module: Path, path: Path) -> Path:
+    """Writes the module as the handler will give it to Extism."""
+    try:
+        path.write_bytes(prepare(module.read_bytes()).code)
+    except ModuleRefused as refused:
+        raise BuildError(f"compiling the plugins: {module}: {refused}") from refused
+    return path
 
 
 def _entries(folder: Path) -> set[tuple[str, int]]:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import wasmtime
-
 from handler.deadline import Deadline
 from handler.errors import ConfigurationError, InvocationError
+from handler.guest import read
 from handler.host_functions import MEMORY_GET, NAMESPACES
+from handler.modules import host_functions
 from handler.plugins import PluginSpec, load_spec
 from handler.pool import PluginPool
 
@@ -57,13 +57,11 @@ def problem_of(spec: PluginSpec) -> str | None:
         return f"{spec.wasm}: {error.__cause__ or error.detail}"
     finally:
         pool.release()
-    if MEMORY_GET in imports(spec.wasm) and not (spec.reads.keys or spec.reads.prefixes):
+    if MEMORY_GET in imports(spec) and not (spec.reads.keys or spec.reads.prefixes):
         return f"{spec.wasm.parent / 'plugin.toml'}: the module imports {MEMORY_GET}, but [memory] read grants no key"
     return None
 
 
-def imports(wasm: Path) -> set[str]:
+def imports(spec: PluginSpec) -> set[str]:
     """The host functions of ours that a module imports."""
-    engine = wasmtime.Engine()
-    module = wasmtime.Module(engine, wasm.read_text() if wasm.suffix == ".wat" else wasm.read_bytes())
-    return {one.name or "" for one in module.imports if one.module in NAMESPACES}
+    return {name for namespace, name in host_functions(read(spec)) if namespace in NAMESPACES}

@@ -359,6 +359,149 @@ FETCHES = guest(
 )
 """Fetches what its input, an Extism HTTP request in JSON, asks for."""
 
+FETCHES_STATUS = guest(
+    f"""(drop (call $fetch (call $input_offset) (i64.const 0)))
+    (call $answer_number (i64.extend_i32_u (call $status))) {OK}""",
+    imports="""(import "extism:host/env" "http_request" (func $fetch (param i64 i64) (result i64)))
+    (import "extism:host/env" "http_status_code" (func $status (result i32)))""",
+)
+"""As FETCHES, and answers with the status."""
+
+FETCHES_HEADERS = guest(
+    f"""(drop (call $fetch (call $input_offset) (i64.const 0))) (call $answer (call $headers)) {OK}""",
+    imports="""(import "extism:host/env" "http_request" (func $fetch (param i64 i64) (result i64)))
+    (import "extism:host/env" "http_headers" (func $headers (result i64)))""",
+)
+"""As FETCHES, and answers with the headers in JSON."""
+
+_when = '(func (export "run") (result i32) (call $output_set (call $input_offset) (call $input_length)) (i32.const 0))'
+
+LOOPS_WHEN_INITIALIZED = module(f'{_when} (func (export "_initialize") (loop (br 0)))')
+"""Never ends in `_initialize`; `run` would answer with its input."""
+
+LOOPS_AT_START = module(f"{_when} (func $start (loop (br 0))) (start $start)")
+"""Never ends in its start function."""
+
+LOOPS_IN_CONSTRUCTORS = module(f'{_when} (func (export "__wasm_call_ctors") (loop (br 0)))')
+"""Never ends in `__wasm_call_ctors`."""
+
+GETS_AT_START = module(
+    """(data (i32.const 0) "hello")
+    (global $value (mut i64) (i64.const 0))
+    (func $start (global.set $value (call $length (call $get (call $text (i32.const 0) (i32.const 5))))))
+    (start $start)
+    (func (export "run") (result i32) (call $answer_number (global.get $value)) (i32.const 0))""",
+    imports=MEMORY_GET,
+)
+"""Reads `hello` in its start function; answers with the value's length."""
+
+COUNTS_BEGINNINGS = module(
+    """(global $count (mut i64) (i64.const 0))
+    (func $begin (global.set $count (i64.add (i64.mul (global.get $count) (i64.const 10)) (i64.const 1))))
+    (start $begin)
+    (func (export "_initialize")
+      (global.set $count (i64.add (i64.mul (global.get $count) (i64.const 10)) (i64.const 2))))
+    (func (export "run") (result i32) (call $answer_number (global.get $count)) (i32.const 0))"""
+)
+"""Answers with 1 for every run of its start function and 2 for every run of `_initialize`, in their order."""
+
+GROWS_TABLE = module(
+    """(table $t 1 funcref)
+    (func (export "run") (result i32)
+      (call $answer_number (i64.extend_i32_u (i32.eq (i32.const -1)
+        (table.grow $t (ref.null func) (i32.const 1000000))))) (i32.const 0))"""
+)
+"""Wants a million more elements of its table; answers with 1 when it does not get them."""
+
+GROWS_STEPWISE = guest(f"(loop $more (br_if $more (i32.ge_s (memory.grow (i32.const 1)) (i32.const 0)))) {OK}")
+"""Grows its memory page by page, for as long as it is allowed to."""
+
+GETS_OFTEN = guest(
+    f"""(local $left i64)
+    (local.set $left (call $input_number))
+    (loop $again
+      (drop (call $get (i64.const 0)))
+      (local.set $left (i64.sub (local.get $left) (i64.const 1)))
+      (br_if $again (i64.gt_s (local.get $left) (i64.const 0)))) {OK}""",
+    imports=MEMORY_GET,
+)
+"""Calls `hostMemoryGet` as often as its input says, with no key."""
+
+READS_OFTEN = module(
+    f"""(data (i32.const 0) "hello")
+    (func (export "run") (result i32)
+    (local $left i64) (local $key i64)
+    (local.set $left (call $input_number))
+    (local.set $key (call $text (i32.const 0) (i32.const 5)))
+    (loop $again
+      (drop (call $get (local.get $key)))
+      (local.set $left (i64.sub (local.get $left) (i64.const 1)))
+      (br_if $again (i64.gt_s (local.get $left) (i64.const 0))))
+    (call $output_set (call $input_offset) (call $input_length)) {OK})""",
+    imports=MEMORY_GET,
+)
+"""Reads `hello` as often as its input says, and answers with its input."""
+
+OUTPUT_FREED = guest(
+    f"""(local $block i64)
+    (local.set $block (call $alloc (i64.const 100)))
+    (call $free (local.get $block))
+    (call $output_set (local.get $block) (i64.const 100)) {OK}""",
+    imports='(import "extism:host/env" "free" (func $free (param i64)))',
+)
+"""Sets as its output a block that it has freed."""
+
+IMPORTS_ITSELF = '(module (import "main" "run" (func $f)) (func (export "run") (result i32) (i32.const 0)))'
+"""Imports from the name under which Extism knows it."""
+
+FORGES_KEY_AT_END = module(
+    """(func $number (param $at i64) (param $value i64) ;; 32 bits, little-endian
+      (local $left i32)
+      (local.set $left (i32.const 4))
+      (loop $next
+        (call $store_u8 (local.get $at) (i32.wrap_i64 (i64.and (local.get $value) (i64.const 255))))
+        (local.set $value (i64.shr_u (local.get $value) (i64.const 8)))
+        (local.set $at (i64.add (local.get $at) (i64.const 1)))
+        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+        (br_if $next (local.get $left))))
+    (func (export "run") (result i32)
+      (local $block i64) (local $end i64)
+      (local.set $block (call $alloc (i64.const 5)))
+      (loop $next ;; the end of the memory is where nothing can be stored any more
+        (local.set $end (i64.add (local.get $end) (i64.const 65536)))
+        (call $store_u8 (i64.add (local.get $end) (i64.const 65535)) (i32.const 7))
+        (br_if $next (i32.eq (call $load_u8 (i64.add (local.get $end) (i64.const 65535))) (i32.const 7))))
+      ;; a header 16 bytes before the end (status, size, used), and the block before it reaching just there
+      (call $store_u8 (i64.sub (local.get $end) (i64.const 16))
+        (call $load_u8 (i64.sub (local.get $block) (i64.const 12))))
+      (call $number (i64.sub (local.get $end) (i64.const 12)) (i64.const 4))
+      (call $number (i64.sub (local.get $end) (i64.const 8)) (i64.const 2000))
+      (call $number (i64.sub (local.get $block) (i64.const 8))
+        (i64.sub (i64.sub (local.get $end) (i64.const 16)) (local.get $block)))
+      (drop (call $get (i64.sub (local.get $end) (i64.const 4)))) (i32.const 0))""",
+    imports=MEMORY_GET,
+)
+"""Asks for a key that says that it has 2,000 bytes, of which most would lie beyond the end of Extism's memory."""
+
+FUNCTIONS = """
+(import "extism:host/env" "var_get" (func $var_get (param i64) (result i64)))
+(import "extism:host/env" "var_set" (func $var_set (param i64 i64)))
+(import "extism:host/env" "log_error" (func $log (param i64)))
+(import "extism:host/env" "http_request" (func $fetch (param i64 i64) (result i64)))
+"""
+
+
+def forging(use: str) -> str:
+    """A guest that hands a block over which says, in the kernel's own bookkeeping, that it has 2 GB."""
+    return guest(
+        f"""(local $block i64)
+        (local.set $block (call $alloc (i64.const 5)))
+        (call $store_u8 (i64.sub (local.get $block) (i64.const 1)) (i32.const 0x7f))
+        {use} {OK}""",
+        imports=FUNCTIONS,
+    )
+
+
 CORRUPTS_HEADER = guest(
     f"""(local $block i64)
     (local.set $block (call $alloc (i64.const 5)))
@@ -367,6 +510,13 @@ CORRUPTS_HEADER = guest(
     imports=MEMORY_GET,
 )
 """Asks for a key whose block says, in the kernel's own bookkeeping, that it has 2 GB."""
+
+FORGES_OUTPUT = guest(
+    f"""(call $output_set (call $alloc (i64.const 5)) (i64.const 5))
+    (call $store_u64 (i64.const 57) (i64.const 4000000)) {OK}""",
+    imports='(import "extism:host/env" "store_u64" (func $store_u64 (param i64 i64)))',
+)
+"""Sets an output and writes another length, 4 MB, over it in the kernel."""
 
 BUSY = guest(
     f"""(local $left i64)

@@ -65,7 +65,8 @@ class Sam:
         """
         with log.open("wb") as output:
             process = subprocess.Popen(
-                [*self.command, *map(str, arguments)],
+                # A background job of a script, as which CI may run us, ignores Ctrl-C, and so would what it starts.
+                ["env", "--default-signal=INT", *self.command, *map(str, arguments)],
                 cwd=self.folder,
                 env=environment_of_a_stranger(),
                 stdin=subprocess.DEVNULL,

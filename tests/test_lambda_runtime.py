@@ -15,6 +15,7 @@ from infra.artifact import BuildReport
 from infra.connection import ACCESS_KEY, REGION
 from infra.local_dynamodb import local_dynamodb
 from tests.faults import Exchange, FaultProxy, hang, reply, reset, trickle
+from tests.guests import make_plugin
 from tests.lambda_parts import Parts
 from tests.lambda_runtime import LambdaRuntime, lambda_runtime
 
@@ -67,12 +68,7 @@ def with_plugins(artifact: BuildReport, tmp_path: Path) -> Path:
     """The artifact, and two more plugins that go on for a minute if nobody stops them."""
     task = Path(shutil.copytree(artifact.out, tmp_path / "artifact", copy_function=os.link))
     for name, text in (("loop", LOOP), ("read-on", READ_ON)):
-        folder = task / "plugins" / name
-        folder.mkdir()
-        (folder / "guest.wat").write_text(text)
-        (folder / "plugin.toml").write_text(
-            'wasm = "guest.wat"\nfunctions = ["run"]\n[limits]\ntimeout_ms = 60000\n[memory]\nread = ["*"]\n'
-        )
+        make_plugin(task / "plugins", name, text, binary=True, limits={"timeout_ms": 60_000}, memory={"read": ["*"]})
     return task
 
 

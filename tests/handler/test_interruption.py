@@ -11,12 +11,17 @@ from pathlib import Path
 from handler.deadline import Deadline
 from handler.errors import GuestDeadlineExceeded
 from handler.guest import BEGIN, Module
+from handler.invocation import Invocation
+from handler.memory.granted import GrantedMemory
+from handler.memory.map import MapStore
 from handler.plugins import load_spec
 
 module = Module(load_spec(Path(__import__("sys").argv[1])))
 for _ in range(100):
     with suppress(GuestDeadlineExceeded):
-        module.instantiate().call("run", b"", Deadline.after(BEGIN + random.random() * 0.001))
+        deadline = Deadline.after(BEGIN + random.random() * 0.001)
+        invocation = Invocation(GrantedMemory(MapStore(), module.spec), deadline)
+        module.instantiate().call("run", b"", invocation)
 print("all came back")
 """
 

@@ -62,7 +62,7 @@ def test_a_wrong_environment_does_not_start(
 
 def test_the_handler_needs_nothing_but_what_is_deployed(make_plugin: MakePlugin, plugins: Path) -> None:
     """Neither moto nor any other tool of development is imported with the handler, nor boto3 for the article's Map."""
-    make_plugin("simple", guests.ECHO)
+    make_plugin("simple", guests.ECHO, binary=True)  # as in the artifact: a text would need wasmtime
     code = (
         "import handler.main, sys; "
         "print([name for name in ('boto3', 'moto', 'typer', 'rich', 'wasmtime', 'infra', 'uvicorn', 'httpx', 'yaml')"

@@ -47,7 +47,9 @@ def test_the_smallest_description_gets_safe_defaults(tmp_path: Path) -> None:
         content_type="text/plain; charset=utf-8",
         wasi=False,
         isolation=Isolation.REUSE,
-        limits=Limits(timeout_ms=2000, memory_pages=1024, input_bytes=1_000_000, output_bytes=5_000_000),
+        limits=Limits(
+            timeout_ms=2000, memory_pages=1024, input_bytes=1_000_000, output_bytes=5_000_000, host_calls=10_000
+        ),
         reads=Grants(),
         config={},
         allowed_hosts=(),
@@ -71,6 +73,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         memory_pages = 20
         input_bytes = 0
         output_bytes = 40
+        host_calls = 50
         [memory]
         read = ["hello", "public/*"]
         prefetch = false
@@ -96,7 +99,7 @@ def test_every_field_is_read(tmp_path: Path) -> None:
         content_type="application/json",
         wasi=True,
         isolation=Isolation.FRESH,
-        limits=Limits(timeout_ms=10, memory_pages=20, input_bytes=0, output_bytes=40),
+        limits=Limits(timeout_ms=10, memory_pages=20, input_bytes=0, output_bytes=40, host_calls=50),
         reads=Grants(frozenset({"hello"}), ("public/",)),
         prefetch=Prefetch(enabled=False, keys=7, bytes=8),
         cache=ReadCache(seconds=9, bytes=10),
@@ -178,6 +181,7 @@ def toml_inline(value: Any) -> str:
         *(("limits", "memory_pages", value, "from 1 to 65536") for value in [*NOT_WHOLE_NUMBERS, 0, 65_537]),
         *(("limits", "input_bytes", value, "from 0 to 1000000000") for value in [*NOT_WHOLE_NUMBERS, 1_000_000_001]),
         *(("limits", "output_bytes", value, "from 0 to 1000000000") for value in [*NOT_WHOLE_NUMBERS, 1_000_000_001]),
+        *(("limits", "host_calls", value, "from 0 to 1000000000") for value in [*NOT_WHOLE_NUMBERS, 1_000_000_001]),
         *(("memory", "read", value, "a list of keys") for value in ["hello", 1, True, [1], ["x", 1], [["x"]]]),
         ("memory", "read", [""], "1 to 2048 bytes"),
         ("memory", "read", ["x" * 2049], "1 to 2048 bytes"),

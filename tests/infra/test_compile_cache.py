@@ -14,11 +14,13 @@ from infra.compile_cache import CacheOff, make
 
 WITH_LIMITS = """
 import sys; sys.path.insert(0, sys.argv[1])
-from extism.extism import CompiledPlugin
-for name in ("simple/simple.wasm", "lookup/lookup.wasm"):
-    manifest = {"wasm": [{"path": f"{sys.argv[1]}/plugins/{name}"}], "memory": {"max_pages": 77},
-                "allowed_hosts": ["localhost"], "timeout_ms": 1234, "config": {"a": "b"}}
-    CompiledPlugin(manifest, wasi=False, functions=[])
+from dataclasses import replace
+from pathlib import Path
+from handler.guest import Module
+from handler.plugins import Limits, load_catalog
+for spec in load_catalog(Path(sys.argv[1], "plugins")).values():
+    limits = Limits(memory_pages=77, timeout_ms=1234)
+    Module(replace(spec, limits=limits, allowed_hosts=("localhost",), config={"a": "b"}))
 """
 
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from handler.plugins import load_spec
 from infra.building import BuildError
-from infra.plugin_files import plugin_files
+from infra.plugin_files import copy, plugin_files
 
 
 def test_ships_the_toml_and_the_module_alone(project: Path) -> None:
@@ -47,3 +48,26 @@ def test_project_without_plugins_is_refused(tmp_path: Path) -> None:
     """A folder without plugins/ is no project: refused by name."""
     with pytest.raises(BuildError, match="plugins"):
         plugin_files(tmp_path)
+
+
+def test_a_text_is_translated(project: Path, tmp_path: Path) -> None:
+    """Lambda has nothing that reads WebAssembly text: the artifact holds the module in binary form, with its hash."""
+    toml = project / "plugins" / "tiny" / "plugin.toml"
+    toml.write_text(toml.read_text() + "[limits]\ntimeout_ms = 77\n")
+
+    modules = copy(project, tmp_path / "out", plugin_files(project))
+
+    spec = load_spec(tmp_path / "out" / "plugins" / "tiny")
+    assert modules == [spec.wasm]
+    assert spec.wasm.read_bytes().startswith(b"\0asm")
+    assert spec.sha256 == sha256(spec.wasm.read_bytes()).hexdigest()
+    assert spec.limits.timeout_ms == 77
+    assert sorted(path.name for path in spec.wasm.parent.iterdir()) == ["plugin.toml", "tiny.wasm"]
+
+
+def test_a_text_that_is_no_module_fails_the_build(project: Path, tmp_path: Path) -> None:
+    """The message names the file."""
+    (project / "plugins" / "tiny" / "tiny.wat").write_text("(module (func")
+
+    with pytest.raises(BuildError, match=r"tiny\.wat"):
+        copy(project, tmp_path / "out", plugin_files(project))
