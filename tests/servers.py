@@ -1,5 +1,6 @@
 """Servers on loopback that misbehave, in place of a DynamoDB that does."""
 
+import http.client
 import json
 import socket
 import threading
@@ -29,15 +30,23 @@ def hanging_up(connection: socket.socket, over: threading.Event) -> None:
     """Closes the connection without an answer."""
 
 
+def _take_request(connection: socket.socket) -> None:
+    """Reads a request whole: to close a connection with some of it unread would reset it."""
+    with connection.makefile("rb") as file:
+        file.readline()
+        headers = http.client.parse_headers(file)
+        file.read(int(headers["Content-Length"]))
+
+
 def cutting_off(connection: socket.socket, over: threading.Event) -> None:
     """Announces more than it sends, then closes the connection."""
-    connection.recv(65536)
+    _take_request(connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/x-amz-json-1.0\r\nContent-Length: 100\r\n\r\n{")
 
 
 def talking_nonsense(connection: socket.socket, over: threading.Event) -> None:
     """Answers 200 with something that is no JSON, as a captive proxy does."""
-    connection.recv(65536)
+    _take_request(connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 6\r\n\r\n<html>")
 
 
