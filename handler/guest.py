@@ -206,7 +206,12 @@ class Instance:
         if deadline.remaining() < BEGIN:
             raise GuestDeadlineExceeded(f"no time was left to begin with plugin {self._spec.name!r}")
         timeout = self._spec.limits.timeout_ms / 1000
-        watch = Watch(self._plugin, deadline) if deadline.remaining() + SHORTER < timeout else None
+        calls = invocation.host_calls_left
+        watch = (
+            Watch(self._plugin, deadline, lambda: invocation.host_calls_left < calls)
+            if deadline.remaining() + SHORTER < timeout
+            else None
+        )
         start = time.monotonic()
         self.sound = False
         failure: Error | None = None

@@ -22,7 +22,7 @@ from handler.deadline import Deadline
 CANCEL_AGAIN = 0.005
 """Seconds after which a cancel is sent again, since one that was too early is dropped."""
 BEGUN = 0.02
-"""Seconds of CPU time of its thread after which a call has begun for sure, and may be cancelled.
+"""Seconds of CPU time of its thread after which a call has begun for sure, and may be cancelled, if nothing else tells.
 
 What Extism does before takes less, and a guest that waits instead of computing could not be interrupted anyway. Time on
 the clock would not do: on a busy machine a thread can stand still for a second, anywhere.
@@ -30,11 +30,18 @@ the clock would not do: on a busy machine a thread can stand still for a second,
 
 
 class Watch:
-    """Interrupts a call at a deadline nearer than the timeout that is compiled into the plugin."""
+    """Interrupts a call at a deadline nearer than the timeout that is compiled into the plugin.
 
-    def __init__(self, plugin: Plugin, deadline: Deadline) -> None:
+    Args:
+        plugin: The instance; the call is to begin in this thread.
+        deadline: When to interrupt it.
+        begun: Whether the guest is known to run, as once it has called a host function.
+    """
+
+    def __init__(self, plugin: Plugin, deadline: Deadline, begun: Callable[[], bool]) -> None:
         self._cancel = plugin.cancel_handle().cancel
         self._deadline = deadline
+        self._begun = begun
         self._used = _cpu_time_of_this_thread()
         self._over = Event()
         self._cancelled = False
@@ -44,7 +51,7 @@ class Watch:
     def _run(self) -> None:
         wait = self._deadline.remaining()
         while not self._over.wait(wait):
-            if self._used() > BEGUN:
+            if self._begun() or self._used() > BEGUN:
                 self._cancelled = True
                 self._cancel()
             wait = CANCEL_AGAIN

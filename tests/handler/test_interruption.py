@@ -2,7 +2,13 @@
 
 import subprocess
 import sys
+import threading
 from pathlib import Path
+
+import pytest
+
+from handler.deadline import Deadline
+from handler.interruption import CANCEL_AGAIN, Watch
 
 CALLS = """
 import random
@@ -38,3 +44,30 @@ def test_deadline_at_the_very_start_of_a_call_is_kept(tmp_path: Path) -> None:
     # In a process of its own: a guest that cannot be interrupted can only be ended with its process
     done = subprocess.run([sys.executable, "-c", CALLS, folder], check=True, capture_output=True, text=True, timeout=60)
     assert done.stdout == "all came back\n"
+
+
+class Idle:
+    """Stands in for a plugin whose call computes nothing, and notes its cancels: a real guest always computes a bit."""
+
+    def __init__(self) -> None:
+        self.cancelled = threading.Event()
+
+    def cancel_handle(self) -> "Idle":
+        """Itself."""
+        return self
+
+    def cancel(self) -> None:
+        """Notes it."""
+        self.cancelled.set()
+
+
+@pytest.mark.parametrize("begun", [True, False])
+def test_a_call_that_has_begun_is_cancelled_at_once(begun: bool) -> None:
+    """Whether it computes or waits; one that may not have begun is not cancelled before it has used the processor."""
+    plugin = Idle()
+    watch = Watch(plugin, Deadline.after(0), lambda: begun)
+
+    plugin.cancelled.wait(60 if begun else 20 * CANCEL_AGAIN)
+
+    assert watch.end() is begun
+    assert plugin.cancelled.is_set() is begun
