@@ -454,34 +454,46 @@ OUTPUT_FREED = guest(
 IMPORTS_ITSELF = '(module (import "main" "run" (func $f)) (func (export "run") (result i32) (i32.const 0)))'
 """Imports from the name under which Extism knows it."""
 
-FORGES_KEY_AT_END = module(
-    """(func $number (param $at i64) (param $value i64) ;; 32 bits, little-endian
-      (local $left i32)
-      (local.set $left (i32.const 4))
-      (loop $next
-        (call $store_u8 (local.get $at) (i32.wrap_i64 (i64.and (local.get $value) (i64.const 255))))
-        (local.set $value (i64.shr_u (local.get $value) (i64.const 8)))
-        (local.set $at (i64.add (local.get $at) (i64.const 1)))
-        (local.set $left (i32.sub (local.get $left) (i32.const 1)))
-        (br_if $next (local.get $left))))
-    (func (export "run") (result i32)
-      (local $block i64) (local $end i64)
-      (local.set $block (call $alloc (i64.const 5)))
-      (loop $next ;; the end of the memory is where nothing can be stored any more
-        (local.set $end (i64.add (local.get $end) (i64.const 65536)))
-        (call $store_u8 (i64.add (local.get $end) (i64.const 65535)) (i32.const 7))
-        (br_if $next (i32.eq (call $load_u8 (i64.add (local.get $end) (i64.const 65535))) (i32.const 7))))
-      ;; a header 16 bytes before the end (status, size, used), and the block before it reaching just there
-      (call $store_u8 (i64.sub (local.get $end) (i64.const 16))
-        (call $load_u8 (i64.sub (local.get $block) (i64.const 12))))
-      (call $number (i64.sub (local.get $end) (i64.const 12)) (i64.const 4))
-      (call $number (i64.sub (local.get $end) (i64.const 8)) (i64.const 2000))
-      (call $number (i64.sub (local.get $block) (i64.const 8))
-        (i64.sub (i64.sub (local.get $end) (i64.const 16)) (local.get $block)))
-      (drop (call $get (i64.sub (local.get $end) (i64.const 4)))) (i32.const 0))""",
-    imports=MEMORY_GET,
-)
-"""Asks for a key that says that it has 2,000 bytes, of which most would lie beyond the end of Extism's memory."""
+
+def forging_at_end(use: str, imports: str) -> str:
+    """A guest that makes use of a block, by name `$forged`, which says that it has 2,000 bytes.
+
+    Most of them would lie beyond the end of Extism's memory.
+    """
+    return module(
+        """(func $number (param $at i64) (param $value i64) ;; 32 bits, little-endian
+          (local $left i32)
+          (local.set $left (i32.const 4))
+          (loop $next
+            (call $store_u8 (local.get $at) (i32.wrap_i64 (i64.and (local.get $value) (i64.const 255))))
+            (local.set $value (i64.shr_u (local.get $value) (i64.const 8)))
+            (local.set $at (i64.add (local.get $at) (i64.const 1)))
+            (local.set $left (i32.sub (local.get $left) (i32.const 1)))
+            (br_if $next (local.get $left))))
+        (func (export "run") (result i32)
+          (local $block i64) (local $end i64) (local $forged i64)
+          (local.set $block (call $alloc (i64.const 5)))
+          (loop $next ;; the end of the memory is where nothing can be stored any more
+            (local.set $end (i64.add (local.get $end) (i64.const 65536)))
+            (call $store_u8 (i64.add (local.get $end) (i64.const 65535)) (i32.const 7))
+            (br_if $next (i32.eq (call $load_u8 (i64.add (local.get $end) (i64.const 65535))) (i32.const 7))))
+          ;; a header 16 bytes before the end (status, size, used), and the block before it reaching just there
+          (call $store_u8 (i64.sub (local.get $end) (i64.const 16))
+            (call $load_u8 (i64.sub (local.get $block) (i64.const 12))))
+          (call $number (i64.sub (local.get $end) (i64.const 12)) (i64.const 4))
+          (call $number (i64.sub (local.get $end) (i64.const 8)) (i64.const 2000))
+          (call $number (i64.sub (local.get $block) (i64.const 8))
+            (i64.sub (i64.sub (local.get $end) (i64.const 16)) (local.get $block)))
+          (local.set $forged (i64.sub (local.get $end) (i64.const 4)))
+          """
+        + use
+        + """ (i32.const 0))""",
+        imports=imports,
+    )
+
+
+FORGES_KEY_AT_END = forging_at_end("(drop (call $get (local.get $forged)))", MEMORY_GET)
+"""Asks for a key of which most would lie beyond the end of Extism's memory."""
 
 FUNCTIONS = """
 (import "extism:host/env" "var_get" (func $var_get (param i64) (result i64)))
@@ -501,6 +513,9 @@ def forging(use: str) -> str:
         imports=FUNCTIONS,
     )
 
+
+FORGES_LINE_AT_END = forging_at_end("(call $log (local.get $forged))", FUNCTIONS)
+"""Writes a line to the log of which most would lie beyond the end of Extism's memory."""
 
 CORRUPTS_HEADER = guest(
     f"""(local $block i64)

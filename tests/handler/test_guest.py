@@ -432,6 +432,7 @@ PROCESS_TESTS = {
     "key whose length is forged": (guests.CORRUPTS_HEADER, (0, 0)),
     "output whose length is forged": (guests.FORGES_OUTPUT, (0, 0)),
     "key whose end is forged": (guests.FORGES_KEY_AT_END, (0, 0)),
+    "log line whose end is forged": (guests.FORGES_LINE_AT_END, (0, 0)),
 }
 
 
