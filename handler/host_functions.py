@@ -100,5 +100,6 @@ HOST_FUNCTIONS: list[Function] = [
         (OURS, "http_request", [ValType.I64, ValType.I64], [ValType.I64], kernel.http_request),
         (OURS, "http_status_code", [], [ValType.I32], kernel.http_status_code),
         (OURS, "http_headers", [], [ValType.I64], kernel.http_headers),
+        (OURS, "poll_oneoff", [ValType.I32] * 4, [ValType.I32], kernel.poll_oneoff),
     ]
 ]

@@ -2,12 +2,14 @@
 
 * Extism's `config_get`, `var_get`, `var_set` and `error_set` believe the lengths that a guest wrote into the kernel's
   bookkeeping, and read beyond the memory's end, which ends the process (source: Extism 1.41's pdk.rs and plugin.rs).
-* Its `http_request` looks at the first address only and follows redirects; see guest_http.py.
+* WASI's `poll_oneoff` sleeps for as long as the guest wants, and no timeout interrupts a host function.
+* Extism's `http_request` looks at the first address only and follows redirects; see guest_http.py.
 
 They keep to Extism's ABI: what a guest hands over is the host's, and is freed.
 """
 
 import json
+import time
 
 from extism.extism import CurrentPlugin, Memory
 
@@ -23,6 +25,8 @@ ERROR_BYTES = 8000
 """Most bytes of an error that are looked at."""
 NAME_BYTES = 65_536
 """Longest name of a variable or of a value of the config."""
+NAP = 0.001
+"""Seconds that a guest sleeps at a time."""
 
 
 def config_get(plugin: CurrentPlugin, invocation: Invocation, inputs: list[int]) -> int:
@@ -89,6 +93,15 @@ def http_status_code(_plugin: CurrentPlugin, invocation: Invocation, _inputs: li
 def http_headers(plugin: CurrentPlugin, invocation: Invocation, _inputs: list[int]) -> int:
     """The offset of the last answer's headers, in JSON; 0 before the first."""
     return give(plugin, json.dumps(invocation.response.headers).encode()) if invocation.response else 0
+
+
+def poll_oneoff(_plugin: CurrentPlugin, invocation: Invocation, _inputs: list[int]) -> int:
+    """Naps, and succeeds without an event; for how long to sleep is in the guest's own memory, out of Extism's reach.
+
+    Go and TinyGo look at the clock then and sleep on, until the deadline interrupts them; Rust's `sleep` panics.
+    """
+    time.sleep(min(NAP, invocation.deadline.remaining()))
+    return 0
 
 
 def _taken(plugin: CurrentPlugin, offset: int, most: int) -> bytes:

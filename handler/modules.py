@@ -33,12 +33,21 @@ TABLE_ELEMENTS = 1_000_000
 """Most elements of all of a module's tables together, of 8 or 16 bytes each; a Go module has thousands."""
 FUNCTIONS = 50_000
 """Most functions, since the compiler cannot be interrupted: 100,000 empty ones kept 2 busy cores for 56 s."""
-EXTISM, OURS = b"extism:host/env", b"extism-lambda"
+EXTISM, WASI, OURS = b"extism:host/env", b"wasi_snapshot_preview1", b"extism-lambda"
 REPLACED = frozenset(
-    (b"config_get", b"var_get", b"var_set", b"error_set", b"http_request", b"http_status_code", b"http_headers")
+    (
+        (EXTISM, b"config_get"),
+        (EXTISM, b"var_get"),
+        (EXTISM, b"var_set"),
+        (EXTISM, b"error_set"),
+        (EXTISM, b"http_request"),
+        (EXTISM, b"http_status_code"),
+        (EXTISM, b"http_headers"),
+        (WASI, b"poll_oneoff"),
+    )
 )
-"""Functions of Extism's that kernel_functions.py gives in their place."""
-IMPORTED = (EXTISM, OURS, b"extism:host/user", b"env", b"wasi_snapshot_preview1")
+"""Functions of Extism's and WASI's that kernel_functions.py gives in their place."""
+IMPORTED = (EXTISM, OURS, b"extism:host/user", b"env", WASI)
 """Where anything can be imported from."""
 
 
@@ -186,10 +195,10 @@ def _check_import(module: bytes, name: bytes, type_: int | None) -> None:
 
 
 def _write_imports(imports: list[tuple[bytes, bytes, int | None]]) -> bytes:
-    """The import section, what is replaced of Extism's functions taken from us."""
+    """The import section, what is replaced taken from us."""
     parts = [_number(len(imports))]
     for module, name, type_ in imports:
-        where = OURS if module == EXTISM and name in REPLACED else module
+        where = OURS if (module, name) in REPLACED else module
         parts += (_number(len(where)), where, _number(len(name)), name, bytes([FUNCTION]), _number(type_ or 0))
     return b"".join(parts)
 

@@ -345,6 +345,23 @@ WASI_FILES = guest(
 )
 """Answers with the number of folders that WASI opens for it."""
 
+WASI_SLEEPS = guest(
+    f"""(local $until i64)
+    (drop (call $now (i32.const 1) (i64.const 0) (i32.const 256)))
+    (local.set $until (i64.add (i64.load (i32.const 256)) (i64.mul (call $input_number) (i64.const 1000000))))
+    (loop $again
+      (i32.store8 (i32.const 8) (i32.const 0)) (i32.store (i32.const 16) (i32.const 1)) ;; the monotonic clock
+      (i64.store (i32.const 24) (i64.sub (local.get $until) (i64.load (i32.const 256))))
+      (drop (call $poll (i32.const 0) (i32.const 64) (i32.const 1) (i32.const 128)))
+      (drop (call $now (i32.const 1) (i64.const 0) (i32.const 256)))
+      (br_if $again (i64.lt_u (i64.load (i32.const 256)) (local.get $until))))
+    (call $output_set (call $input_offset) (call $input_length)) {OK}""",
+    imports="""
+    (import "wasi_snapshot_preview1" "clock_time_get" (func $now (param i32 i64 i32) (result i32)))
+    (import "wasi_snapshot_preview1" "poll_oneoff" (func $poll (param i32 i32 i32 i32) (result i32)))""",
+)
+"""Sleeps for as many milliseconds as its input says, as Go does, and answers with its input."""
+
 WASI_STDOUT = guest(
     f"""(i32.store (i32.const 0) (i32.const 16)) (i32.store (i32.const 4) (i32.const 7))
     (i64.store (i32.const 16) (i64.const 0x0a21656b6f7073)) ;; "spoke!" and a newline

@@ -35,7 +35,7 @@ def _take_request(connection: socket.socket) -> None:
     with connection.makefile("rb") as file:
         file.readline()
         headers = http.client.parse_headers(file)
-        file.read(int(headers["Content-Length"]))
+        file.read(int(headers["Content-Length"] or 0))
 
 
 def cutting_off(connection: socket.socket, over: threading.Event) -> None:

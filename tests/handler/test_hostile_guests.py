@@ -35,6 +35,8 @@ HOSTILE: dict[str, tuple[str, dict[str, Any], bytes, type[InvocationError] | byt
     "reads at its start": (guests.GETS_AT_START, READS, b"", b"21"),
     "reads at its start what it may not": (guests.GETS_AT_START, {}, b"", InvocationError),
     "traps at its start": (guests.TRAPS_AT_START, {}, b"", PluginTrapped),
+    "sleeps": (guests.WASI_SLEEPS, {"wasi": True, "limits": SHORT}, b"30000", GuestDeadlineExceeded),
+    "sleeps a little": (guests.WASI_SLEEPS, {"wasi": True}, b"5", b"5"),
     "grows": (guests.GROW, {}, b"", PluginOutOfMemory),
     "grows page by page": (guests.GROWS_STEPWISE, {}, b"", PluginOutOfMemory),
     "grows its table": (guests.GROWS_TABLE, {}, b"", b"1"),
