@@ -1,8 +1,10 @@
 """Addresses of this machine."""
 
+import socket
+
 import pytest
 
-from infra.addresses import is_own_address
+from infra.addresses import is_own_address, listen
 
 
 @pytest.mark.parametrize(
@@ -19,3 +21,12 @@ from infra.addresses import is_own_address
 def test_an_own_address_is_known(text: str, own: bool) -> None:
     """Addresses count that this machine has; names are not looked up."""
     assert is_own_address(text) is own
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_connection_sends_at_once(host: str) -> None:
+    """A server that writes an answer in two pieces must not wait with the second for the first one's receipt."""
+    with listen(host, 0) as listener, socket.create_connection(listener.getsockname()[:2]):
+        connection, _ = listener.accept()
+        with connection:
+            assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
