@@ -14,9 +14,7 @@ import pytest
 from infra.building import BuildError, run
 from infra.interpreters import find_uv
 from infra.template import Template
-
-SAM_CLI = "aws-sam-cli==1.170.0"
-"""Brings the translator, as .ci/run uses it: its pins conflict with those of what runs in Lambda."""
+from tests.lambda_parts import SAM_CLI
 
 REGION = "eu-central-1"
 ACCOUNT = "123456789012"

@@ -345,6 +345,35 @@ WASI_FILES = guest(
 )
 """Answers with the number of folders that WASI opens for it."""
 
+WASI_OPENS = guest(
+    f"""(local $descriptor i32) (local $opened i64)
+    (i64.store (i32.const 0) (i64.const 0x2e2e2f2e2e2f2e2e)) ;; "../../.."
+    (loop $next
+      (if (i32.eqz (call $open (local.get $descriptor) (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 0)
+          (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 16)))
+        (then (local.set $opened (i64.add (local.get $opened) (i64.const 1)))))
+      (local.set $descriptor (i32.add (local.get $descriptor) (i32.const 1)))
+      (br_if $next (i32.lt_u (local.get $descriptor) (i32.const 64))))
+    (call $answer_number (local.get $opened)) {OK}""",
+    imports="""(import "wasi_snapshot_preview1" "path_open"
+      (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))""",
+)
+"""Tries to open a folder from each of 64 descriptors, and answers with how many it got."""
+
+WASI_CLOCK = guest(
+    f"""(if (call $now (i32.const 0) (i64.const 0) (i32.const 0)) (then unreachable))
+    (call $answer_number (i64.div_u (i64.load (i32.const 0)) (i64.const 1000000000))) {OK}""",
+    imports='(import "wasi_snapshot_preview1" "clock_time_get" (func $now (param i32 i64 i32) (result i32)))',
+)
+"""Answers with the time in seconds since 1970."""
+
+WASI_RANDOM = guest(
+    f"""(if (call $random (i32.const 0) (i32.const 8)) (then unreachable))
+    (call $answer_number (i64.load (i32.const 0))) {OK}""",
+    imports='(import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))',
+)
+"""Answers with a random number of 64 bits."""
+
 WASI_SLEEPS = guest(
     f"""(local $until i64)
     (drop (call $now (i32.const 1) (i64.const 0) (i32.const 256)))

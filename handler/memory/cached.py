@@ -8,6 +8,7 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from handler.deadline import Deadline
+from handler.forks import renew_in_children
 from handler.memory.store import MemoryStore
 from handler.plugins import ReadCache
 
@@ -43,6 +44,11 @@ class CachedStore:
         self._store = store
         self._limits = limits
         self._clock = clock
+        self.renew()
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Begins anew, in a process just forked: a thread that is gone may have held the lock, mid-way in a change."""
         self._lock = Lock()
         self._entries = self._empty()
 

@@ -181,6 +181,29 @@ over.set()
     assert lines == ["1"]
 
 
+def test_the_lock_of_a_cache(counter: Path) -> None:
+    """A read cache whose lock another thread held is usable in the child, which begins with an empty one."""
+    lines = forking(
+        counter,
+        """
+from handler.memory.cached import CachedStore
+from handler.plugins import ReadCache
+cached = CachedStore(MapStore(), ReadCache(seconds=60))
+held, over = threading.Event(), threading.Event()
+def hold():
+    with cached._lock:
+        held.set()
+        over.wait()
+threading.Thread(target=hold).start()
+held.wait()
+in_child(lambda: cached.get("message", Deadline.never()).decode())
+over.set()
+""",
+    )
+
+    assert lines == ["I 💜 Extism 😍"]
+
+
 READS = """
 from handler.memory.dynamodb import DynamoDBStore
 from handler.memory.bounded import Bounded

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -322,12 +323,28 @@ class TestDeadlines:
 class TestWasi:
     """WASI shows a guest nothing of the machine."""
 
-    @pytest.mark.parametrize("wat", [guests.WASI_ENVIRONMENT, guests.WASI_ARGUMENTS, guests.WASI_FILES])
+    @pytest.mark.parametrize(
+        "wat", [guests.WASI_ENVIRONMENT, guests.WASI_ARGUMENTS, guests.WASI_FILES, guests.WASI_OPENS]
+    )
     def test_nothing_to_see(self, make_plugin: MakePlugin, make_service: MakeService, wat: str) -> None:
         """There are no environment variables, no arguments and no folders, and so no files."""
         make_plugin("curious", wat, wasi=True)
 
         assert run(make_service()) == b"0"
+
+    def test_the_time_is_the_machines(self, make_plugin: MakePlugin, make_service: MakeService) -> None:
+        """The clock is not hidden: PDKs need it, and it tells nothing of the machine."""
+        make_plugin("looks", guests.WASI_CLOCK, wasi=True)
+
+        assert abs(int(run(make_service())) - time.time()) < 60
+
+    @pytest.mark.parametrize("isolation", ["reuse", "fresh"])
+    def test_random_numbers_differ(self, make_plugin: MakePlugin, make_service: MakeService, isolation: str) -> None:
+        """From call to call, and from instance to instance."""
+        make_plugin("rolls", guests.WASI_RANDOM, wasi=True, isolation=isolation)
+        service = make_service()
+
+        assert len({run(service) for _ in range(10)}) == 10
 
     def test_no_output_gets_out(
         self, make_plugin: MakePlugin, make_service: MakeService, capfd: pytest.CaptureFixture[str]

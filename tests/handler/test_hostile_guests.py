@@ -164,6 +164,15 @@ def test_what_is_no_module_is_unusable(make_plugin: MakePlugin, make_service: Ma
     assert type(failure(make_service())) is PluginUnusable
 
 
+def test_two_modules_in_one_file_are_unusable(make_plugin: MakePlugin, make_service: MakeService) -> None:
+    """A plugin is one module: a second one behind it is not loaded, whatever is in it."""
+    folder = make_plugin("broken", guests.SILENT)
+    code = bytes(wasmtime.wat2wasm(guests.ECHO))
+    (folder / "broken.wat").write_bytes(code * 2)
+
+    assert type(failure(make_service())) is PluginUnusable
+
+
 def test_a_truncated_module_is_unusable(make_plugin: MakePlugin, make_service: MakeService) -> None:
     """A module that was cut off anywhere cannot be used."""
     folder = make_plugin("broken", guests.SILENT)

@@ -17,13 +17,6 @@ from tests import guests, tables
 from tests.conftest import MakePlugin, MakeService
 from tests.servers import keep_alive
 
-RANDOM = guests.guest(
-    """(drop (call $random (i32.const 0) (i32.const 16)))
-    (call $answer (call $text (i32.const 0) (i32.const 16))) (i32.const 0)""",
-    imports='(import "wasi_snapshot_preview1" "random_get" (func $random (param i32 i32) (result i32)))',
-)
-"""Answers with sixteen random bytes."""
-
 SNAPSHOT = """
 import os, sys
 from pathlib import Path
@@ -41,7 +34,7 @@ hooks.before_snapshot()
 for _ in range(2):
     if (child := os.fork()) == 0:
         hooks.after_restore()
-        outputs = [service.run(service.find(), b"", Deadline.never()).hex() for _ in range(2)]
+        outputs = [service.run(service.find(), b"", Deadline.never()).decode() for _ in range(2)]
         os.write(1, (" ".join(outputs) + chr(10)).encode())
         os._exit(0)
     os.waitpid(child, 0)
@@ -53,7 +46,7 @@ def test_two_restored_environments_have_different_random_numbers(plugins: Path, 
 
     Two forks of one process stand in for two environments restored from one snapshot: both begin with the same memory.
     """
-    make_plugin("random", RANDOM, wasi=True)
+    make_plugin("random", guests.WASI_RANDOM, wasi=True)
 
     run = subprocess.run(
         [sys.executable, "-c", SNAPSHOT, str(plugins)], check=True, capture_output=True, text=True, timeout=60
@@ -61,7 +54,7 @@ def test_two_restored_environments_have_different_random_numbers(plugins: Path, 
 
     numbers = run.stdout.split()
     assert len(numbers) == len(set(numbers)) == 4
-    assert {len(number) for number in numbers} == {32}
+    assert all(number.isdecimal() for number in numbers)
 
 
 @pytest.fixture
