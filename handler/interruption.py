@@ -18,6 +18,7 @@ from threading import Event, Lock, Thread, get_ident
 from extism.extism import CompiledPlugin, CurrentPlugin, Error, Function, Plugin, host_fn
 
 from handler.deadline import Deadline
+from handler.forks import renew_in_children
 
 CANCEL_AGAIN = 0.005
 """Seconds after which a cancel is sent again, since one that was too early is dropped."""
@@ -72,9 +73,7 @@ def _cpu_time_of_this_thread() -> Callable[[], float]:
     return lambda: time.clock_gettime(clock) - used
 
 
-_FENCE = b'(module (import "fence" "running" (func $running)) (func (export "run") (call $running) (loop (br 0))))'
-_fence_lock = Lock()
-_fence_module: list[CompiledPlugin] = []
+_WAITING = b'(module (import "fence" "running" (func $running)) (func (export "run") (call $running) (loop (br 0))))'
 
 
 def _cancel_caller(plugin: CurrentPlugin, *_: object) -> None:
@@ -84,26 +83,40 @@ def _cancel_caller(plugin: CurrentPlugin, *_: object) -> None:
 _RUNNING: Function = host_fn(name="running", namespace="fence", signature=([], []))(_cancel_caller)
 
 
-def fence_compiled() -> bool:
-    """Whether a fence needs no compiler any more."""
-    return bool(_fence_module)
+class Fence:
+    """What returns, when it is called, once Extism's timer has handled everything that was sent to it so far.
 
-
-def compile_fence() -> CompiledPlugin:
-    """The fence's module; compiled once, and before a fork or a snapshot where there is one."""
-    with _fence_lock:
-        if not _fence_module:
-            _fence_module.append(CompiledPlugin({"wasm": [{"data": _FENCE}]}, functions=[_RUNNING]))
-        return _fence_module[0]
-
-
-def fence() -> None:
-    """Returns when Extism's timer has handled everything that was sent to it so far.
-
-    It handles its messages in order, so a guest that never ends and cancels itself comes back behind all of them. It
-    does so once it runs, because an interruption before that would be lost: a timeout of 1 ms met that gap in 1 of 20
-    calls.
+    The timer handles its messages in order, so a guest that never ends and cancels itself comes back behind all of
+    them. It does so once it runs, because an interruption before that would be lost: a timeout of 1 ms met that gap in
+    1 of 20 calls.
     """
-    module = compile_fence()
-    with _fence_lock, Plugin(module) as plugin, suppress(Error):
-        plugin.call("run", b"", host_context=plugin.cancel_handle().cancel)
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._module: CompiledPlugin | None = None
+        renew_in_children(self)
+
+    def renew(self) -> None:
+        """Frees, in a process just forked, a lock that a thread of its parent held."""
+        self._lock = Lock()
+
+    @property
+    def compiled(self) -> bool:
+        """Whether it needs no compiler any more."""
+        return self._module is not None
+
+    def compile(self) -> CompiledPlugin:
+        """Its module; compiled once, and before a fork or a snapshot where there is one."""
+        with self._lock:
+            if self._module is None:
+                self._module = CompiledPlugin({"wasm": [{"data": _WAITING}]}, functions=[_RUNNING])
+            return self._module
+
+    def __call__(self) -> None:
+        """Waits."""
+        module = self.compile()
+        with self._lock, Plugin(module) as plugin, suppress(Error):
+            plugin.call("run", b"", host_context=plugin.cancel_handle().cancel)
+
+
+fence = Fence()

@@ -69,9 +69,9 @@ class PluginPool:
         for slot in slots:
             slot.wait(deadline)
         if any(slot.compiled for slot in slots):
-            from handler.interruption import compile_fence  # noqa: PLC0415 - it loads libextism
+            from handler.interruption import fence  # noqa: PLC0415 - it loads libextism
 
-            compile_fence()
+            fence.compile()
 
     def check(self, functions: tuple[str, ...], deadline: Deadline) -> str:
         """Makes sure that there is an instance which exports these functions, without calling one.
@@ -157,9 +157,9 @@ class _Slot:
         """Whether it can be called, and its calls interrupted, in a child, which can compile nothing."""
         if timer.lost or not self.compiled:
             return False
-        from handler.interruption import fence_compiled  # noqa: PLC0415 - it loads libextism
+        from handler.interruption import fence  # noqa: PLC0415 - it loads libextism
 
-        return fence_compiled()
+        return fence.compiled
 
     @property
     def usable(self) -> bool:

@@ -158,50 +158,38 @@ print(outcome(service, "run"))
     assert lines[1] == "1"
 
 
-def test_a_lock_that_another_thread_holds(counter: Path) -> None:
+@pytest.mark.parametrize(
+    ("lock", "work", "answer"),
+    [
+        ("service._pools['counter']._returned", "outcome(service, 'run')", "1"),
+        ("fence._lock", "fence()", "None"),
+        ("cached._lock", "cached.get('message', Deadline.never()).decode()", "I 💜 Extism 😍"),
+    ],
+)
+def test_a_lock_that_another_thread_holds(counter: Path, lock: str, work: str, answer: str) -> None:
     """What other threads held when the process was forked is free in the child."""
     lines = forking(
         counter,
-        """
-service = create_service()
-service.compile_all(Deadline.never())
-pool = service._pools["counter"]
-held, over = threading.Event(), threading.Event()
-def hold():
-    with pool._returned:
-        held.set()
-        over.wait()
-threading.Thread(target=hold).start()
-held.wait()
-in_child(lambda: outcome(service, "run"))
-over.set()
-""",
-    )
-
-    assert lines == ["1"]
-
-
-def test_the_lock_of_a_cache(counter: Path) -> None:
-    """A read cache whose lock another thread held is usable in the child, which begins with an empty one."""
-    lines = forking(
-        counter,
-        """
+        f"""
+from handler.interruption import fence
 from handler.memory.cached import CachedStore
 from handler.plugins import ReadCache
 cached = CachedStore(MapStore(), ReadCache(seconds=60))
+service = create_service()
+service.compile_all(Deadline.never())
 held, over = threading.Event(), threading.Event()
 def hold():
-    with cached._lock:
+    with {lock}:
         held.set()
         over.wait()
 threading.Thread(target=hold).start()
 held.wait()
-in_child(lambda: cached.get("message", Deadline.never()).decode())
+in_child(lambda: {work})
 over.set()
 """,
     )
 
-    assert lines == ["I 💜 Extism 😍"]
+    assert lines == [answer]
 
 
 READS = """
