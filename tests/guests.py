@@ -347,9 +347,9 @@ WASI_FILES = guest(
 
 WASI_OPENS = guest(
     f"""(local $descriptor i32) (local $opened i64)
-    (i64.store (i32.const 0) (i64.const 0x2e2e2f2e2e2f2e2e)) ;; "../../.."
+    (i32.store8 (i32.const 0) (i32.const 46)) ;; "."
     (loop $next
-      (if (i32.eqz (call $open (local.get $descriptor) (i32.const 0) (i32.const 0) (i32.const 8) (i32.const 0)
+      (if (i32.eqz (call $open (local.get $descriptor) (i32.const 0) (i32.const 0) (i32.const 1) (i32.const 0)
           (i64.const 0) (i64.const 0) (i32.const 0) (i32.const 16)))
         (then (local.set $opened (i64.add (local.get $opened) (i64.const 1)))))
       (local.set $descriptor (i32.add (local.get $descriptor) (i32.const 1)))
@@ -358,7 +358,7 @@ WASI_OPENS = guest(
     imports="""(import "wasi_snapshot_preview1" "path_open"
       (func $open (param i32 i32 i32 i32 i32 i64 i64 i32 i32) (result i32)))""",
 )
-"""Tries to open a folder from each of 64 descriptors, and answers with how many it got."""
+"""Tries to open the folder `.` below each of 64 descriptors, and answers with how many it got."""
 
 WASI_CLOCK = guest(
     f"""(if (call $now (i32.const 0) (i64.const 0) (i32.const 0)) (then unreachable))
