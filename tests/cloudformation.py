@@ -46,7 +46,7 @@ json.dump(made, sys.stdout)
 
 COMBINATIONS: Mapping[str, Mapping[str, str]] = {
     "as it comes": {},
-    "IAM": {"Authentication": "AWS_IAM", "SnapStart": "PublishedVersions", "Architecture": "arm64"},
+    "IAM": {"Authentication": "AWS_IAM", "SnapStart": "None", "Architecture": "arm64"},
     "JWT": {"Authentication": "JWT", "JwtIssuer": "https://issuer.example", "JwtAudience": "one,two"},
     "canary": {"GradualDeployment": "Canary10Percent5Minutes", "AlarmEmail": "somebody@example.com"},
     "linear, traced": {"GradualDeployment": "Linear10PercentEvery1Minute", "Tracing": "Active", "MetricsNamespace": ""},

@@ -176,9 +176,9 @@ class TestFunction:
     """How the function runs, and how a new version of it comes to be called."""
 
     def test_snapstart(self) -> None:
-        """Off, or for published versions, which are what the alias and so the API calls."""
-        assert stacks()["as it comes"].properties(FUNCTION)["SnapStart"] == {"ApplyOn": "None"}
-        assert stacks()["IAM"].properties(FUNCTION)["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+        """For published versions, which are what the alias and so the API calls; or off."""
+        assert stacks()["as it comes"].properties(FUNCTION)["SnapStart"] == {"ApplyOn": "PublishedVersions"}
+        assert stacks()["IAM"].properties(FUNCTION)["SnapStart"] == {"ApplyOn": "None"}
 
     def test_tracing(self) -> None:
         """With X-Ray the role may write traces, which Lambda checks when the function is made; without it may not."""
@@ -247,7 +247,7 @@ class TestVersions:
 
     def test_another_value_makes_another_version(self) -> None:
         """The version's name or its description, whose change CloudFormation answers with a new version, differs."""
-        changes = {"": {}, "LogLevel": {"LogLevel": "DEBUG"}, "SnapStart": {"SnapStart": "PublishedVersions"}}
+        changes = {"": {}, "LogLevel": {"LogLevel": "DEBUG"}, "SnapStart": {"SnapStart": "None"}}
         versions = [version_of(stack) for stack in translate(changes).values()]
         assert len({json.dumps(one) for one in versions}) == len(changes)
 
